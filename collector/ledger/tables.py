@@ -1,0 +1,328 @@
+"""The ledger's tables: everything that must never change, and what is needed to explain it.
+
+Private to `collector.ledger`: the rooms outside see values and functions, never a table. The same
+tables serve SQLite and PostgreSQL; what differs between the two stays in this package.
+
+Instants are stored as integer milliseconds since 1970 UTC: the same in both databases, exact, and
+cheap to compare. Energies are integers of the register's unit.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+# SQLite counts up by itself only in a column declared INTEGER.
+BigId = BigInteger().with_variant(Integer, "sqlite")
+
+
+def to_ms(at: datetime) -> int:
+    """Milliseconds since 1970 UTC of an aware instant, exactly."""
+    return (at - _EPOCH) // _MILLISECOND
+
+
+def from_ms(ms: int) -> datetime:
+    """The aware UTC instant at `ms` milliseconds since 1970."""
+    return _EPOCH + ms * _MILLISECOND
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware instant with millisecond resolution, stored as an integer."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """The stored form; raises TypeError for a naive instant."""
+        return None if value is None else to_ms(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """The instant, in UTC."""
+        return None if value is None else from_ms(value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# --- registry ---------------------------------------------------------------------------------
+
+stations = Table(
+    "stations",
+    metadata,
+    Column("station", String(64), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("commune", Text),
+    Column("capacity_kva", Integer),
+)
+
+points = Table(
+    "points",
+    metadata,
+    Column("point", String(64), primary_key=True),
+    Column("station", ForeignKey("stations.station"), nullable=False, index=True),
+    Column("role", String(32), nullable=False),
+    Column("name", Text, nullable=False),
+)
+
+meters = Table(
+    "meters",
+    metadata,
+    Column("meter", String(64), primary_key=True),
+    Column("model", String(64), nullable=False),
+    # Where the active energy registers start again at zero, in Wh; null where they never do.
+    Column("roll_over_wh", BigInteger),
+    Column("resolution_wh", Integer, nullable=False),
+)
+
+# A meter measures at a point from `installed_at` up to, not including, `removed_at`.
+installations = Table(
+    "installations",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("point", ForeignKey("points.point"), nullable=False, index=True),
+    Column("meter", ForeignKey("meters.meter"), nullable=False, index=True),
+    Column("installed_at", Instant, nullable=False),
+    Column("removed_at", Instant),
+    UniqueConstraint("point", "installed_at", name="uq_installations_point_installed"),
+    UniqueConstraint("meter", "installed_at", name="uq_installations_meter_installed"),
+)
+
+# The index that was read when the meter went in ("install") and when it came out ("removal").
+installation_indices = Table(
+    "installation_indices",
+    metadata,
+    Column("installation", ForeignKey("installations.id"), primary_key=True),
+    Column("moment", String(16), primary_key=True),
+    Column("register", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+multipliers = Table(
+    "multipliers",
+    metadata,
+    Column("point", ForeignKey("points.point"), primary_key=True),
+    Column("from_at", Instant, primary_key=True),
+    Column("numerator", Integer, nullable=False),
+    Column("denominator", Integer, nullable=False),
+)
+
+# --- delivery ---------------------------------------------------------------------------------
+
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("gateway", String(64), primary_key=True),
+    Column("station", String(64)),
+    Column("generation", BigInteger, nullable=False),
+    Column("first_seen_at", Instant, nullable=False),
+    Column("last_seen_at", Instant, nullable=False),
+    Column("online", Boolean, nullable=False),
+    Column("status", JSON),
+    Column("status_at", Instant),
+    # Which status was taken last: a late one, from before it, concludes nothing.
+    Column("status_epoch", String(32)),
+    Column("status_count", BigInteger, nullable=False),
+    Column("batches", BigInteger, nullable=False),
+    Column("reads", BigInteger, nullable=False),
+    Column("duplicates", BigInteger, nullable=False),
+    Column("quarantined", BigInteger, nullable=False),
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("gateway", String(64), primary_key=True),
+    Column("epoch", String(32), primary_key=True),
+    # 1 to `upto` inclusive are complete or known gaps; a cache of what the receipts say.
+    Column("upto", BigInteger, nullable=False),
+    Column("oldest", BigInteger, nullable=False),
+    Column("next", BigInteger, nullable=False),
+    # The order in which epochs were first named as the current one by a status; null until then.
+    Column("ordinal", BigInteger),
+    Column("last_seen_at", Instant, nullable=False),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("gateway", String(64), primary_key=True),
+    Column("epoch", String(32), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False),
+    Column("state", String(16), nullable=False),  # claimed, complete, reopened
+    Column("content", String(16), nullable=False),  # scan, gaps, events, tombstone, quarantined
+    Column("kind", String(16)),
+    Column("slot", Instant),
+    Column("reads", Integer, nullable=False),
+    Column("missing", Integer, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("completed_at", Instant),
+    Index("ix_receipts_slot", "slot"),
+)
+
+# What is known not to have been read, or to be lost. `ordinal` numbers the gaps of one batch.
+gaps = Table(
+    "gaps",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("gateway", String(64), nullable=False),
+    Column("station", String(64)),
+    Column("source", String(16), nullable=False),  # scan, slots, tombstone, seq
+    Column("epoch", String(32), nullable=False),
+    Column("seq_from", BigInteger, nullable=False),
+    Column("seq_to", BigInteger, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("kind", String(16)),
+    Column("first_at", Instant),
+    Column("last_at", Instant),
+    Column("every_s", Integer),
+    Column("meters", JSON),
+    Column("reason", String(64), nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    UniqueConstraint("gateway", "epoch", "seq_from", "source", "ordinal", name="uq_gaps_identity"),
+    Index("ix_gaps_first_at", "first_at"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("gateway", String(64), primary_key=True),
+    Column("epoch", String(32), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("line", String(64)),
+    Column("meter", String(64)),
+    Column("detail", Text, nullable=False),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("topic", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("sha256", LargeBinary(32), nullable=False),
+    Column("code", String(32), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("gateway", String(64)),
+    Column("received_at", Instant, nullable=False),
+    Column("resolved_at", Instant),
+    UniqueConstraint("topic", "sha256", "code", name="uq_quarantine_identity"),
+)
+
+# --- what money depends on --------------------------------------------------------------------
+
+# Clustered by instant: reads arrive in that order and a billing day asks for all meters at once.
+index_reads = Table(
+    "index_reads",
+    metadata,
+    Column("at", Instant, primary_key=True),
+    Column("meter", String(64), primary_key=True),
+    Column("register", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+    Column("slot", Instant, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("quality", Integer, nullable=False),
+    Column("gateway", String(64), nullable=False),
+    Column("epoch", String(32), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Index("ix_index_reads_meter_at", "meter", "at"),
+    sqlite_with_rowid=False,
+)
+
+# The same meter, register and instant with another value: kept aside and reported, never merged.
+conflicts = Table(
+    "conflicts",
+    metadata,
+    Column("at", Instant, primary_key=True),
+    Column("meter", String(64), primary_key=True),
+    Column("register", String(32), primary_key=True),
+    Column("gateway", String(64), primary_key=True),
+    Column("epoch", String(32), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("value_kept", BigInteger, nullable=False),
+    Column("value_refused", BigInteger, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("station", String(64)),  # null: the whole registry
+    Column("from_at", Instant, nullable=False),
+    Column("to_at", Instant, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String(64), nullable=False),
+    Column("line_count", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False),
+)
+
+snapshot_lines = Table(
+    "snapshot_lines",
+    metadata,
+    Column("snapshot", ForeignKey("snapshots.id"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("point", String(64), nullable=False),
+    Column("meter", String(64), nullable=False),
+    Column("register", String(32), nullable=False),
+    Column("index_from", BigInteger),
+    Column("index_to", BigInteger),
+    Column("read_from_at", Instant),
+    Column("read_to_at", Instant),
+    Column("multiplier_numerator", Integer, nullable=False),
+    Column("multiplier_denominator", Integer, nullable=False),
+    Column("consumption", BigInteger),
+    Column("quality", String(1), nullable=False),
+)
+
+# --- people -----------------------------------------------------------------------------------
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("prefix", String(16), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("sha256", LargeBinary(32), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("at", Instant, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", JSON, nullable=False),
+)

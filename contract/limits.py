@@ -1,0 +1,17 @@
+"""The bounds that both sides keep, each with its unit and its reason."""
+
+# A batch's payload. Well under what brokers accept (Mosquitto 2.1 defaults to 2 MB), large enough
+# for about 1,000 meter reads, small enough that one lost packet costs little on a 2G link.
+BATCH_BYTES_MAX = 64 * 1024
+
+# A retained status with every meter of a large station stays under this.
+STATUS_BYTES_MAX = 256 * 1024
+
+# Names become one level of a topic, a common name in a certificate and a tag in InfluxDB.
+NAME_CHARS_MAX = 64
+
+# JSON numbers above 2**53 lose digits in many readers; a sequence number never gets there.
+SEQ_MAX = 2**53 - 1
+
+# Cumulative registers are signed 64-bit integers in every store.
+ENERGY_MAX = 2**63 - 1

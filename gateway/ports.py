@@ -1,0 +1,101 @@
+"""The seams inside the gateway: what polling asks of lines and of the clock.
+
+Values and protocols only. Lines implement `Line`, the clocks implement `Clock`; `gateway.app`
+brings them together and nothing else names a concrete one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Protocol
+
+from contract.messages import Clock as ClockState
+from contract.messages import MissingReason
+from gateway.meters.profile import MeterProfile
+
+
+class Part(StrEnum):
+    """Which registers of a meter one read brings: a scan reads all energies first."""
+
+    ENERGY = "energy"  # every cumulative and demand register of the meter profile
+    MOMENTARY = "momentary"  # all the others
+
+
+class Priority(IntEnum):
+    """The order in which a line serves its queue; a lower number goes first, none starves."""
+
+    ON_DEMAND = 0
+    INDEX = 1
+    HEAD = 2
+    INTERVAL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledMeter:
+    """A meter on a line: its serial, its address there, and how its model is read."""
+
+    serial: str
+    address: int
+    profile: MeterProfile
+
+
+@dataclass(frozen=True, slots=True)
+class MeterValues:
+    """What one read of one part brought.
+
+    `values` has every register of the part by OBIS code: integers in the unit of the catalogue
+    for energies, floats otherwise, None where the meter has no value for it.
+    `partial` says that some of them could not be read.
+    """
+
+    arrived_at: datetime
+    values: dict[str, int | float | None]
+    partial: bool = False
+
+
+class ReadFailed(Exception):
+    """A meter could not be read; `reason` goes into the scan's list of what is missing."""
+
+    def __init__(self, reason: MissingReason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Line(Protocol):
+    """One RS-485 line or TCP endpoint with its meters; one owner task does all its I/O."""
+
+    @property
+    def name(self) -> str:
+        """The line's name in the station file."""
+        ...
+
+    @property
+    def meters(self) -> Sequence[InstalledMeter]:
+        """Its meters, in the order of the station file."""
+        ...
+
+    async def run(self) -> None:
+        """Own the line until cancelled: serve the queue, one request at a time."""
+        ...
+
+    async def read(self, meter: InstalledMeter, part: Part, priority: Priority) -> MeterValues:
+        """Queue one read and wait for it. Raises ReadFailed."""
+        ...
+
+
+class Clock(Protocol):
+    """Where the gateway's time comes from: the system, or a simulator that replays a period."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, in UTC."""
+        ...
+
+    def state(self) -> ClockState:
+        """Whether that instant can be trusted."""
+        ...
+
+    async def sleep_until(self, at: datetime) -> None:
+        """Return at `at`, at once if it has passed. Raises nothing but CancelledError."""
+        ...
