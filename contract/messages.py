@@ -135,7 +135,7 @@ class Batch(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AckEpoch(msgspec.Struct, frozen=True):
-    """Of one epoch: 1 to `upto` and every range of `also`, all inclusive, need not be sent again."""
+    """Of one epoch: 1 to `upto` and the ranges `also`, inclusive, need not be sent again."""
 
     epoch: Epoch
     upto: Seq

@@ -1,0 +1,52 @@
+# Songlo's front door. `make help` lists the targets; CI calls the same ones.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed-dev
+INSTALLED_DEMO := $(VENV)/.installed-demo
+CODE := contract gateway collector simulator songlo firmware_config dashboards bench tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench format clean
+
+help: ## list what can be made
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED_DEMO) ## run the whole system on a simulated station; console on http://127.0.0.1:8000
+	$(BIN)/songlo demo $(DEMO)
+
+test: $(INSTALLED) ## install what the tests need (as root, on Debian) and run all of them
+	scripts/test-dependencies
+	$(BIN)/pytest $(TESTS)
+
+check: $(INSTALLED) ## lint, format, types, architecture
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: $(INSTALLED) ## measure; one JSON object per figure on standard output
+	@scripts/test-dependencies >&2
+	@$(BIN)/python -m bench $(BENCH)
+
+format: $(INSTALLED) ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+clean: ## remove the environment and everything generated
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist var
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Songlo needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv is missing. On Debian: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+
+$(INSTALLED_DEMO): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(INSTALLED): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(INSTALLED_DEMO)
