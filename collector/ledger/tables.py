@@ -232,6 +232,8 @@ quarantine = Table(
     Column("reason", Text, nullable=False),
     Column("gateway", String(64)),
     Column("received_at", Instant, nullable=False),
+    # A person asked for it to be tried again; intake does so at its next turn.
+    Column("retry_asked_at", Instant),
     Column("resolved_at", Instant),
     UniqueConstraint("topic", "sha256", "code", name="uq_quarantine_identity"),
 )

@@ -1,0 +1,314 @@
+"""What the API answers, as pydantic models: the shapes that OpenAPI documents.
+
+They are made from the operations' values by name; it must not compute or look anything up.
+"""
+
+from datetime import date, datetime
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from collector.civil import format_instant
+from collector.web.parameters import Instant
+from contract.limits import NAME_CHARS_MAX
+
+At = Annotated[datetime, PlainSerializer(format_instant, when_used="json")]
+
+
+Ratio = Annotated[
+    Fraction,
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["1", "40", "1/3"]}),
+]
+"""A multiplier as `n` or `n/d`."""
+
+
+class View(BaseModel):
+    """Base of all answers: made from attributes, never changed."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class SnapshotRequest(BaseModel):
+    """What to freeze: the period [from_at, to_at) of one station, or of the whole registry."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    station: Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)] | None = Field(
+        default=None, description="null: the whole registry"
+    )
+    from_at: Instant = Field(examples=["2026-01-01T00:00:00+07:00"])
+    to_at: Instant = Field(examples=["2026-02-01T00:00:00+07:00"])
+
+
+class SnapshotView(View):
+    """The head of a snapshot. `sha256` is the hash of its canonical JSON."""
+
+    id: str
+    station: str | None
+    from_at: At
+    to_at: At
+    created_at: At
+    created_by: str
+    line_count: int
+    sha256: str
+
+
+class SnapshotList(View):
+    """The newest snapshots first; `truncated` says that there are more than were asked for."""
+
+    snapshots: list[SnapshotView]
+    truncated: bool
+
+
+class StationView(View):
+    """A station and its counts of points; `heads` of the `points` measure what it receives."""
+
+    station: str
+    name: str
+    commune: str | None
+    capacity_kva: int | None
+    heads: int
+    points: int
+
+
+class StationList(View):
+    """Stations by code; `next` is the `after` of the next page, null at the end."""
+
+    stations: list[StationView]
+    next: str | None
+
+
+class PointView(View):
+    """A point and the meter that is installed there at `at`, null where there is none."""
+
+    point: str
+    station: str
+    role: str
+    name: str
+    meter: str | None
+    installed_at: At | None
+    multiplier: Ratio
+
+
+class PointList(View):
+    """Points by code, as of the instant `at`."""
+
+    at: At
+    points: list[PointView]
+    next: str | None
+
+
+class InstallationView(View):
+    """Where a meter is or was: from `installed_at` up to, not including, `removed_at`."""
+
+    point: str
+    installed_at: At
+    removed_at: At | None
+
+
+class MeterView(View):
+    """A meter. `roll_over_wh`: where its registers start again at zero; null: never."""
+
+    meter: str
+    model: str
+    resolution_wh: int
+    roll_over_wh: int | None
+    installations: list[InstallationView]
+
+
+class MeterList(View):
+    """Meters by serial."""
+
+    meters: list[MeterView]
+    next: str | None
+
+
+class ReadingView(View):
+    """What one meter showed at one instant: values by OBIS code, integers for energies.
+
+    `quality` names the facts that hold of it, as `clock_unsynced`; empty: an ordinary read.
+    """
+
+    at: At
+    quality: list[str]
+    values: dict[str, int | float]
+
+
+class ReadingList(View):
+    """Readings of [from_at, to_at), oldest first; `next_from_at` is where the next page begins.
+
+    `units` has the unit of every register that occurs.
+    """
+
+    meter: str
+    from_at: At
+    to_at: At
+    units: dict[str, str]
+    readings: list[ReadingView]
+    next_from_at: At | None
+
+
+class HealthPart(View):
+    """One part that the collector leans on."""
+
+    status: Literal["ok", "failing"]
+    detail: str = ""
+
+
+class Health(View):
+    """`ok`; `degraded` while something fails that billing does not need; else `failing`."""
+
+    status: Literal["ok", "degraded", "failing"]
+    version: str
+    parts: dict[str, HealthPart]
+
+
+class BalanceView(View):
+    """What a station received, passed on and lost in [from_at, to_at), in Wh.
+
+    Where the head is unknown its figures and the loss are null. `complete` says that every point
+    was read near enough to both instants; `lacking` names the points that were not.
+    `loss_percent` is of `received_wh`, as text with four decimals.
+    """
+
+    station: str
+    from_at: At
+    to_at: At
+    head_wh: int | None
+    customers_wh: int
+    received_wh: int | None
+    loss_wh: int | None
+    loss_percent: str | None
+    complete: bool
+    lacking: list[str]
+
+
+class DayBalanceView(BalanceView):
+    """The balance of one civil day."""
+
+    day: date
+
+
+class DayBalanceList(View):
+    """Balances by day, the first day first; days begin in `zone`."""
+
+    station: str
+    zone: str
+    days: list[DayBalanceView]
+
+
+class WithoutIndexView(View):
+    """A meter that lacks an index; `last_read_at`: its last index of all, null: never."""
+
+    meter: str
+    point: str
+    station: str
+    last_read_at: At | None
+
+
+class WithoutIndexList(View):
+    """Meters that lack the index of the first instant of `day`; `count` is of all pages."""
+
+    day: date
+    count: int
+    meters: list[WithoutIndexView]
+    next: str | None
+
+
+class UnassignedView(View):
+    """A serial that sends index reads and is installed nowhere."""
+
+    meter: str
+    first_read_at: At
+    last_read_at: At
+
+
+class UnassignedList(View):
+    """Serials that the registry has never installed; `count` is of all pages."""
+
+    count: int
+    meters: list[UnassignedView]
+    next: str | None
+
+
+class AccountingView(View):
+    """Meter reads of slots in [from_at, to_at): `due` is `had`, `missing` and `gaps` together.
+
+    `missing` is what a scan could not read, `gaps` what slots without a scan cost, by reason.
+    `batches_lost` will never come; `duplicates` came again, since ever.
+    """
+
+    name: str
+    gateways: list[str]
+    from_at: At
+    to_at: At
+    slots: int
+    due: int
+    had: int
+    missing: dict[str, int]
+    gaps: dict[str, int]
+    batches_lost: int
+    duplicates: int
+
+
+class LineView(View):
+    """One line, as its gateway's last status says; `answered` of its `meters` in the last scan."""
+
+    line: str
+    state: str
+    meters: int
+    answered: int
+
+
+class EpochHolesView(View):
+    """Batches of one epoch that were announced and are not here: on their way, or lost.
+
+    Everything to `upto` is settled, `highest` was heard of; `holes` are ranges between, inclusive.
+    """
+
+    epoch: str
+    upto: int
+    highest: int
+    missing: int
+    holes: list[tuple[int, int]]
+
+
+class GatewayView(View):
+    """One gateway: what the ledger has of it and what it said last.
+
+    `silent_s`: seconds since anything came of it. `waiting` batches and `used_bytes` of
+    `limit_bytes` are its own word in the status of `status_at`, null before the first.
+    `quarantined` counts since ever, `quarantine_open` what still waits for a person; `lost`
+    batches will never come.
+    """
+
+    gateway: str
+    station: str | None
+    online: bool
+    generation: int
+    first_seen_at: At
+    last_seen_at: At
+    silent_s: int
+    status_at: At | None
+    clock: str | None
+    version: str | None
+    waiting: int | None
+    used_bytes: int | None
+    limit_bytes: int | None
+    lines: list[LineView]
+    batches: int
+    reads: int
+    duplicates: int
+    quarantined: int
+    quarantine_open: int
+    lost: int
+    holes: list[EpochHolesView]
+
+
+class GatewayList(View):
+    """Gateways by name."""
+
+    gateways: list[GatewayView]
+    next: str | None

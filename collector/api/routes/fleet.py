@@ -1,0 +1,25 @@
+"""Gateways: how long each has been silent and what it still has to deliver.
+
+What the collector knows of them from batches and statuses; it must not talk to them.
+"""
+
+from fastapi import APIRouter, Security
+
+from collector.api.auth import needs
+from collector.api.models import GatewayList, GatewayView
+from collector.api.paging import PAGE_LIMIT_DEFAULT, AfterQuery, LimitQuery, page
+from collector.operations import fleet
+from collector.web.context import ContextParameter
+from collector.web.scopes import Scope
+
+router = APIRouter(tags=["gateways"], dependencies=[Security(needs(Scope.READ))])
+
+
+@router.get("/gateways", summary="Gateways and their delivery state")
+def gateways(
+    context: ContextParameter, limit: LimitQuery = PAGE_LIMIT_DEFAULT, after: AfterQuery = None
+) -> GatewayList:
+    """Every gateway that was ever heard of, by name."""
+    found = fleet.gateways(context.ledger, context.now())
+    rows, following = page(found, lambda row: row.gateway, after, limit)
+    return GatewayList(gateways=[GatewayView.model_validate(row) for row in rows], next=following)

@@ -1,0 +1,195 @@
+"""The collector, put together: the only module that names its concrete parts.
+
+It must not hold any rule of its own; it opens, connects, starts and stops.
+"""
+
+import contextlib
+import gc
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from enum import StrEnum
+
+import structlog
+import uvicorn
+
+from collector.clock import system_now
+from collector.config import CollectorConfig, DuckDbConfig, read_secret
+from collector.errors import CollectorError
+from collector.intake.mqtt import Link
+from collector.intake.pipeline import Pipeline
+from collector.intake.worker import IntakeWorker
+from collector.ledger import Ledger
+from collector.metrics import Metrics
+from collector.readings.port import ReadingStore, StoreUnavailable
+
+# How often the main thread looks for the end of a part, in seconds.
+WATCH_S = 0.2
+
+# How long requests in hand may take when the API stops, in seconds.
+API_STOP_S = 5
+
+# A group of batches is tens of thousands of tuples and lists, which die together and never form a
+# cycle. Python's own thresholds would walk through them a hundred times a group.
+GC_THRESHOLDS = (200_000, 20, 20)
+
+_log = structlog.get_logger(__name__)
+
+
+class Role(StrEnum):
+    """What a process does: take batches, answer requests, or both."""
+
+    ALL = "all"
+    INTAKE = "intake"
+    API = "api"
+
+
+def configure_logging() -> None:
+    """Log to standard error: for people on a terminal, one JSON object a line otherwise."""
+    terminal = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def open_ledger(config: CollectorConfig) -> Ledger:
+    """The ledger that the file names. Its schema is not looked at yet."""
+    password = config.ledger_password_file
+    return Ledger(config.ledger, password=None if password is None else read_secret(password))
+
+
+def open_store(config: CollectorConfig) -> ReadingStore:
+    """The reading store that the file names. Raises CollectorError if it cannot be opened."""
+    readings = config.readings
+    try:
+        if isinstance(readings, DuckDbConfig):
+            # Each store brings a large library: only the one that is used is loaded.
+            from collector.readings.duckdb_store import DuckDbStore  # noqa: PLC0415
+
+            return DuckDbStore(readings.path)
+        from collector.readings.influx_store import InfluxStore  # noqa: PLC0415
+
+        token = "" if readings.token_file is None else read_secret(readings.token_file)
+        return InfluxStore(readings.url, readings.org, readings.bucket, token, readings.timeout_s)
+    except StoreUnavailable as error:
+        raise CollectorError(
+            str(error),
+            code="store_unavailable",
+            hint="one process at a time may have a DuckDB file open; see that none has,"
+            " and that its folder exists and can be written",
+        ) from error
+
+
+def open_link(config: CollectorConfig, *, reader: bool = False) -> Link:
+    """The link to the broker that the file names, not started; see Link for `reader`."""
+    password = config.broker.password_file
+    return Link(config.broker, None if password is None else read_secret(password), reader=reader)
+
+
+@contextlib.contextmanager
+def opened(config: CollectorConfig) -> Iterator[tuple[Ledger, ReadingStore]]:
+    """Ledger, its schema checked, and reading store; closed at the end."""
+    ledger = open_ledger(config)
+    try:
+        ledger.check_schema()
+        store = open_store(config)
+        try:
+            yield ledger, store
+        finally:
+            store.close()
+    finally:
+        ledger.close()
+
+
+def run(config: CollectorConfig, role: Role) -> None:
+    """Run until SIGTERM or SIGINT: the group in hand is finished and acknowledged first.
+
+    Raises CollectorError where it cannot start, or cannot go on without a person.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with opened(config) as (ledger, store):
+        serve(config, role, ledger, store, stopping)
+
+
+def serve(
+    config: CollectorConfig,
+    role: Role,
+    ledger: Ledger,
+    store: ReadingStore,
+    stopping: threading.Event,
+) -> None:
+    """Run the parts of `role` over an open ledger and store until `stopping` is set or one ends."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    metrics = Metrics()
+    worker = _worker(config, ledger, store, metrics) if role is not Role.API else None
+    server = _server(config, ledger, store, metrics) if role is not Role.INTAKE else None
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="collector") as pool:
+        running: list[Future[None]] = []
+        if worker is not None:
+            running.append(pool.submit(worker.run))
+        if server is not None:
+            running.append(pool.submit(server.run))
+        _log.info("collector_started", role=role.value)
+        while not stopping.is_set():
+            if wait(running, timeout=WATCH_S, return_when=FIRST_COMPLETED).done:
+                break
+        if worker is not None:
+            worker.stop()
+        if server is not None:
+            server.should_exit = True
+        for part in running:
+            part.result()
+    _log.info("collector_stopped")
+
+
+def _worker(
+    config: CollectorConfig, ledger: Ledger, store: ReadingStore, metrics: Metrics
+) -> IntakeWorker:
+    return IntakeWorker(
+        link=open_link(config),
+        ledger=ledger,
+        pipeline=Pipeline(ledger, store, system_now, metrics),
+        metrics=metrics,
+        now=system_now,
+        group_max=config.intake.group_max,
+        tick_s=config.intake.tick_s,
+    )
+
+
+def _server(
+    config: CollectorConfig, ledger: Ledger, store: ReadingStore, metrics: Metrics
+) -> uvicorn.Server:
+    # A process that only takes batches needs no web framework.
+    from collector.api.app import create_app  # noqa: PLC0415
+
+    app = create_app(
+        ledger=ledger,
+        store=store,
+        zone=config.zone,
+        now=system_now,
+        metrics_registry=metrics.registry,
+    )
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=config.api.host,
+            port=config.api.port,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=API_STOP_S,
+        )
+    )

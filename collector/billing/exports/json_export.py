@@ -1,0 +1,44 @@
+"""A snapshot as one JSON document: its head and, in order, its lines.
+
+It knows the document's shape; it must not compute anything.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from collector.billing.snapshot import line_document
+from collector.billing.values import SnapshotHead, SnapshotLine
+from collector.civil import format_instant
+
+PIECE_LINES = 500
+
+
+def head_document(head: SnapshotHead) -> dict[str, str | int | None]:
+    """A snapshot's head as JSON shows it."""
+    return {
+        "id": head.id,
+        "station": head.station,
+        "from_at": format_instant(head.from_at),
+        "to_at": format_instant(head.to_at),
+        "created_at": format_instant(head.created_at),
+        "created_by": head.created_by,
+        "line_count": head.line_count,
+        "sha256": head.sha256,
+    }
+
+
+def snapshot_json(head: SnapshotHead, lines: Iterable[SnapshotLine]) -> Iterator[bytes]:
+    """`{…head…, "lines": […]}` in pieces; together they are one JSON document in UTF-8."""
+    yield msgspec.json.encode(head_document(head))[:-1] + b',"lines":['
+    pieces: list[bytes] = []
+    separator = b""
+    for line in lines:
+        pieces.append(msgspec.json.encode(line_document(line)))
+        if len(pieces) >= PIECE_LINES:
+            yield separator + b",".join(pieces)
+            separator = b","
+            pieces.clear()
+    if pieces:
+        yield separator + b",".join(pieces)
+    yield b"]}"

@@ -1,0 +1,298 @@
+"""The commands of `songlo collector`: each reads the file, calls one operation and prints.
+
+Owns words and exit codes (0: done, 1: not done, with the reason and what to do); no rule of the
+collector's is decided here.
+"""
+
+import contextlib
+import getpass
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collector.app import Role, configure_logging, open_ledger, open_link, open_store
+from collector.app import run as run_collector
+from collector.clock import system_now
+from collector.config import CollectorConfig, load_config
+from collector.errors import CollectorError, InvalidRequest, LedgerUnavailable
+from collector.operations import delivery, keys, registry
+from collector.readings.port import StoreUnavailable
+
+# How long a command waits for the broker, in seconds.
+BROKER_WAIT_S = 10.0
+
+# Progress of a replay is asked for this often, in seconds.
+PROGRESS_S = 0.5
+
+app = typer.Typer(no_args_is_help=True, help="Store, balance and bill what arrives.")
+registry_app = typer.Typer(no_args_is_help=True, help="Stations, points, meters, installations.")
+key_app = typer.Typer(no_args_is_help=True, help="API keys.")
+quarantine_app = typer.Typer(no_args_is_help=True, help="What could not be taken.")
+app.add_typer(registry_app, name="registry")
+app.add_typer(key_app, name="key")
+app.add_typer(quarantine_app, name="quarantine")
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="The collector file (docs/collector-file.md).")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done and change nothing.")
+]
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[None]:
+    """Expected failures as one message with its hint, and exit code 1."""
+    try:
+        yield
+    except CollectorError as error:
+        typer.echo(f"error: {error}", err=True)
+        if error.hint:
+            typer.echo(f"hint: {error.hint}", err=True)
+        raise typer.Exit(1) from error
+    except StoreUnavailable as error:
+        typer.echo(f"error: {error}", err=True)
+        typer.echo("hint: see that the reading store runs and can be reached", err=True)
+        raise typer.Exit(1) from error
+
+
+def _actor() -> str:
+    """Who gives the command, for the audit trail: the login name, cut to what it holds."""
+    try:
+        return f"command:{getpass.getuser()}"[:64]
+    except (KeyError, OSError):  # an account without a name
+        return "command"
+
+
+@app.command()
+def run(
+    config: ConfigOption,
+    role: Annotated[Role, typer.Option(help="What this process does.")] = Role.ALL,
+) -> None:
+    """Take batches from the broker and serve the API until stopped (SIGTERM)."""
+    configure_logging()
+    with _reported():
+        run_collector(load_config(config), role)
+
+
+@app.command()
+def migrate(config: ConfigOption) -> None:
+    """Bring the ledger's schema to this version's."""
+    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+        ledger.migrate()
+        typer.echo("the ledger's schema is up to date")
+
+
+@registry_app.command("import")
+def registry_import(folder: Path, config: ConfigOption, dry_run: DryRunOption = False) -> None:
+    """Import stations.csv, points.csv, meters.csv, installations.csv and multipliers.csv."""
+    settings = load_config_or_exit(config)
+    with _reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        report = registry.import_registry(
+            ledger, folder, _actor(), system_now(), zone=settings.zone, dry_run=dry_run
+        )
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    for error in report.errors:
+        typer.echo(f"error: {error}", err=True)
+    if report.errors:
+        typer.echo("nothing was imported; correct these rows and import again", err=True)
+        raise typer.Exit(1)
+    counts = ", ".join(f"{count} {what}" for what, count in report.added.items() if count)
+    verb = "imported" if report.written else "would import"
+    typer.echo(
+        f"{verb} {counts or 'nothing new'}; installations closed: {report.closed};"
+        f" unchanged: {report.unchanged}"
+    )
+
+
+@key_app.command("add")
+def key_add(
+    name: str,
+    config: ConfigOption,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="read, snapshot or admin; may be repeated.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
+) -> None:
+    """Make an API key and print it: the only time it can be seen."""
+    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+        ledger.check_schema()
+        now = system_now()
+        typer.echo(
+            keys.add_key(
+                ledger,
+                name=name,
+                scopes=scope or ["read"],
+                now=now,
+                expires_at=None if days is None else now + timedelta(days=days),
+                actor=_actor(),
+            )
+        )
+
+
+@app.command()
+def verify(
+    config: ConfigOption,
+    ledger_only: Annotated[
+        bool, typer.Option("--ledger-only", help="Do not open the reading store.")
+    ] = False,
+) -> None:
+    """Compare what was acknowledged with what is stored; exit 1 if anything does not agree."""
+    settings = load_config_or_exit(config)
+    with _reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        if ledger_only:
+            found = delivery.verify(ledger, None)
+        else:
+            with contextlib.closing(open_store(settings)) as store:
+                found = delivery.verify(ledger, store)
+    for part in found.receipts:
+        typer.echo(
+            f"{part.content:12} {part.state:9} {part.batches:10} batches"
+            f" {part.reads:12} reads {part.missing:8} missing"
+        )
+    stored = "not asked" if found.reads_stored is None else str(found.reads_stored)
+    typer.echo(f"meter reads: {found.reads_expected} delivered, in the reading store: {stored}")
+    for problem in found.problems:
+        typer.echo(f"problem: {problem}", err=True)
+    if found.problems:
+        raise typer.Exit(1)
+    typer.echo("everything agrees")
+
+
+@app.command()
+def replay(  # noqa: PLR0913  one parameter per option
+    config: ConfigOption,
+    from_at: Annotated[str, typer.Option("--from", help="First slot: RFC 3339, or a local date.")],
+    to_at: Annotated[str, typer.Option("--to", help="First slot not wanted any more.")],
+    gateway: Annotated[str | None, typer.Option(help="One gateway.")] = None,
+    station: Annotated[str | None, typer.Option(help="All gateways of one station.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Stay until everything has come again.")
+    ] = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Have gateways send a period again (all of them by default)."""
+    settings = load_config_or_exit(config)
+    with _reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        first, last = _instant(from_at, settings), _instant(to_at, settings)
+        report = delivery.replay(
+            ledger,
+            gateway=gateway,
+            station=station,
+            from_at=first,
+            to_at=last,
+            actor=_actor(),
+            now=system_now(),
+            dry_run=dry_run,
+        )
+        verb = "would be reopened" if dry_run else "reopened"
+        typer.echo(f"{verb}: {report.batches} batches of {len(report.gateways)} gateways")
+        if wait and not dry_run:
+            total = delivery.reopened(ledger)
+            with typer.progressbar(length=total, label="coming again") as bar:
+                left = total
+                while left:
+                    time.sleep(PROGRESS_S)
+                    now_left = min(left, delivery.reopened(ledger))
+                    bar.update(left - now_left)
+                    left = now_left
+
+
+@app.command()
+def restored(config: ConfigOption, dry_run: DryRunOption = False) -> None:
+    """Say that the ledger came back from a backup: gateways send again what it may lack."""
+    settings = load_config_or_exit(config)
+    with _reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        link = open_link(settings, reader=True)
+        link.start()
+        try:
+            deadline = time.monotonic() + BROKER_WAIT_S
+            while not link.connected:
+                if time.monotonic() > deadline:
+                    raise LedgerUnavailable(
+                        "the broker cannot be reached, and it may hold acks to be looked at",
+                        code="broker_unavailable",
+                        hint="start the broker and try again",
+                    )
+                time.sleep(0.05)
+            acks = link.collect_acks()
+        finally:
+            link.stop()
+        raised = delivery.restored(
+            ledger, acks=acks, actor=_actor(), now=system_now(), dry_run=dry_run
+        )
+        for name, generation in raised.items():
+            typer.echo(f"{name}: generation {generation}")
+        verb = "would send" if dry_run else "will send"
+        typer.echo(f"{len(raised)} gateways {verb} again what the ledger may lack")
+
+
+@app.command()
+def compact(config: ConfigOption) -> None:
+    """Remove repeats from the reading store that no query shows anyway."""
+    with _reported(), contextlib.closing(open_store(load_config(config))) as store:
+        typer.echo(f"{store.compact()} repeats removed")
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    config: ConfigOption,
+    limit: Annotated[int, typer.Option(min=1, max=delivery.LIST_MAX)] = 100,
+) -> None:
+    """Print what is kept aside and why, oldest first."""
+    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+        ledger.check_schema()
+        entries = delivery.quarantine_list(ledger, limit)
+    for entry in entries:
+        asked = " (to be tried again)" if entry.retry_asked_at else ""
+        typer.echo(
+            f"{entry.id}  {entry.received_at.isoformat(timespec='seconds')}  {entry.code}{asked}\n"
+            f"    {entry.topic}  {len(entry.payload)} bytes\n    {entry.reason}"
+        )
+    if not entries:
+        typer.echo("nothing is in quarantine")
+
+
+@quarantine_app.command("retry")
+def quarantine_retry(
+    config: ConfigOption,
+    ids: Annotated[list[int] | None, typer.Argument(help="Entries; all open ones if none.")] = None,
+) -> None:
+    """Have entries tried again, with today's rules, at the intake's next tick."""
+    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+        ledger.check_schema()
+        entries = delivery.quarantine_retry(ledger, ids or [], actor=_actor(), now=system_now())
+        typer.echo(f"{len(entries)} entries will be tried again by the running collector")
+
+
+def load_config_or_exit(path: Path) -> CollectorConfig:
+    """The collector file; its faults are printed and end the command."""
+    with _reported():
+        return load_config(path)
+    raise AssertionError("unreachable")
+
+
+def _instant(text: str, config: CollectorConfig) -> datetime:
+    """An RFC 3339 instant, or the start of a date in the utility's zone."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"{text!r} is no instant", hint="write 2026-01-31 or 2026-01-31T00:00:00+07:00"
+        ) from error
+    if at.tzinfo is None:
+        if len(text) > len("2026-01-31"):
+            raise InvalidRequest(
+                f"{text!r} says no offset from UTC", hint="append Z or +07:00, or give a date only"
+            )
+        at = at.replace(tzinfo=config.tzinfo)
+    return at.astimezone(UTC)

@@ -1,0 +1,14 @@
+"""The time, as the collector's parts are given it: a function that returns an aware UTC instant.
+
+The only module of the collector that reads the computer's clock.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Now = Callable[[], datetime]
+
+
+def system_now() -> datetime:
+    """The present instant, in UTC."""
+    return datetime.now(UTC)  # noqa: TID251  the adapter through which everything else reads it

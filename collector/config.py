@@ -1,0 +1,212 @@
+"""The collector file: what it may say, checked as a whole before anything starts.
+
+Owns names, defaults and bounds of the settings; it must not know what the parts do with them.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from collector.errors import CollectorError
+
+SECRET_BYTES_MAX = 4_096
+
+# What examples and other products ship with: never a secret.
+_PUBLIC_SECRETS = frozenset(
+    {"admin", "changeme", "change-me", "default", "example", "password", "secret", "songlo", "test"}
+)
+_GROUP_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class ConfigError(CollectorError):
+    """The collector file cannot be used; the text names the file and every wrong key."""
+
+    code = "config"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsConfig(_Section):
+    """How the broker proves itself, and this collector to the broker."""
+
+    ca_file: Path
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file come together")
+        return self
+
+
+class BrokerConfig(_Section):
+    """The MQTT broker. With `shared_group` several collectors share the batches between them."""
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Port = 1883
+    username: str | None = None
+    password_file: Path | None = None
+    client_id: Annotated[str, Field(min_length=1, max_length=64)] = "songlo-collector"
+    shared_group: str | None = None
+    keepalive_s: Annotated[int, Field(ge=5, le=3_600)] = 30
+    tls: TlsConfig | None = None
+
+    @field_validator("shared_group")
+    @classmethod
+    def _group(cls, value: str | None) -> str | None:
+        if value is not None and not _GROUP_NAME.fullmatch(value):
+            raise ValueError("letters, digits, '_', '.' and '-' only, at most 64")
+        return value
+
+    @model_validator(mode="after")
+    def _credentials(self) -> Self:
+        if self.password_file is not None and not self.username:
+            raise ValueError("password_file needs a username")
+        return self
+
+
+class DuckDbConfig(_Section):
+    """Readings in one file, for one collector process."""
+
+    store: Literal["duckdb"]
+    path: Path
+
+
+class InfluxConfig(_Section):
+    """Readings in InfluxDB 2.x, or anything that serves its write and InfluxQL interfaces."""
+
+    store: Literal["influxdb"]
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    org: str
+    bucket: Annotated[str, Field(min_length=1)]
+    token_file: Path | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+
+
+class IntakeConfig(_Section):
+    """How batches are taken: at most `group_max` in one transaction, acks checked each `tick_s`."""
+
+    group_max: Annotated[int, Field(ge=1, le=2_000)] = 200
+    tick_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
+
+
+class ApiConfig(_Section):
+    """Where the API and the console are served."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+
+
+class CollectorConfig(BaseSettings):
+    """The collector file; `SONGLO_BROKER__HOST=…` in the environment overrides `broker.host`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SONGLO_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    zone: str = "Asia/Ho_Chi_Minh"
+    ledger: Annotated[str, Field(pattern=r"^(sqlite:///.|postgresql\+psycopg://.)")]
+    ledger_password_file: Path | None = None
+    readings: Annotated[DuckDbConfig | InfluxConfig, Field(discriminator="store")]
+    broker: BrokerConfig
+    intake: IntakeConfig = IntakeConfig()
+    api: ApiConfig = ApiConfig()
+
+    @field_validator("zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"{value!r} is no time zone, e.g. Asia/Ho_Chi_Minh") from error
+        return value
+
+    @model_validator(mode="after")
+    def _one_process(self) -> Self:
+        if self.broker.shared_group is not None and isinstance(self.readings, DuckDbConfig):
+            raise ValueError(
+                "broker.shared_group means several processes, readings.store: duckdb serves one;"
+                " use influxdb"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before the file, which is given as the arguments; nothing else."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        assert isinstance(init_settings, InitSettingsSource)
+        return env_settings, init_settings
+
+    @property
+    def tzinfo(self) -> ZoneInfo:
+        """The utility's zone."""
+        return ZoneInfo(self.zone)
+
+
+def load_config(path: Path) -> CollectorConfig:
+    """The collector file at `path`. Raises ConfigError that names every wrong key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}", hint="see --config") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not YAML: {error}", hint="see docs/collector-file.md") from (
+            error
+        )
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise ConfigError(
+            f"{path}: has no settings at its top level", hint="see docs/collector-file.md"
+        )
+    try:
+        return CollectorConfig(**data)
+    except ValidationError as error:
+        lines = [
+            f"{path}: {'.'.join(str(part) for part in found['loc']) or 'the file'}: {found['msg']}"
+            for found in error.errors()
+        ]
+        raise ConfigError("\n".join(lines), hint="see docs/collector-file.md") from error
+
+
+def read_secret(path: Path) -> str:
+    """The secret that is the first line of a file. Raises ConfigError if there is none."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(SECRET_BYTES_MAX + 1)
+        secret = raw.decode("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read: {error}", hint="make the file readable to the collector"
+        ) from error
+    if not secret or len(raw) > SECRET_BYTES_MAX or "\n" in secret:
+        raise ConfigError(
+            f"{path}: must hold one secret on one line",
+            hint="write one, e.g. with: openssl rand -hex 32",
+        )
+    if secret.lower() in _PUBLIC_SECRETS:
+        raise ConfigError(
+            f"{path}: {secret!r} is known to everyone", hint="make one: openssl rand -hex 32"
+        )
+    return secret

@@ -1,0 +1,179 @@
+"""Delivery as people look at it: gateways, epochs with holes, and the sums that must agree.
+
+It reads only; it must not know how a figure is shown nor what is expected of it.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from collector.ledger.progress import ProgressRepository
+from collector.ledger.ranges import Range, missing
+from collector.ledger.tables import conflicts, epochs, gaps, gateways, receipts
+
+# Ranges of missing batches that one view names per epoch.
+HOLES_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRow:
+    """One gateway as the ledger has it; `status` is the last one taken, as it came."""
+
+    gateway: str
+    station: str | None
+    generation: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+    online: bool
+    status: dict[str, Any] | None
+    status_at: datetime | None
+    batches: int
+    reads: int
+    duplicates: int
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochHoles:
+    """One epoch: everything to `upto` is settled, `highest` is the last batch heard of.
+
+    `holes` are the ranges between them that are neither complete nor known to be lost, at most
+    HOLES_MAX of them.
+    """
+
+    gateway: str
+    epoch: str
+    upto: int
+    highest: int
+    holes: list[Range]
+
+    @property
+    def missing(self) -> int:
+        """How many batches the named holes have."""
+        return sum(last - first + 1 for first, last in self.holes)
+
+
+@dataclass(frozen=True, slots=True)
+class LostBatches:
+    """A range of batches of an epoch that will never come, as it was recorded."""
+
+    gateway: str
+    epoch: str
+    first: int
+    last: int
+    reason: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptSums:
+    """What the receipts of one state add up to; slots are those of scans."""
+
+    state: str
+    content: str
+    batches: int
+    reads: int
+    missing: int
+    first_slot: datetime | None
+    last_slot: datetime | None
+
+
+class DeliveryViews:
+    """Views of delivery within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def gateways(self) -> list[GatewayRow]:
+        """All gateways, by name."""
+        c = gateways.c
+        rows = self._connection.execute(
+            select(
+                c.gateway,
+                c.station,
+                c.generation,
+                c.first_seen_at,
+                c.last_seen_at,
+                c.online,
+                c.status,
+                c.status_at,
+                c.batches,
+                c.reads,
+                c.duplicates,
+                c.quarantined,
+            ).order_by(c.gateway)
+        )
+        return [GatewayRow(**row) for row in rows.mappings()]
+
+    def epochs_with_holes(self) -> list[EpochHoles]:
+        """Epochs of which a batch is missing below one that was heard of, by gateway."""
+        c = epochs.c
+        highest = (
+            select(func.coalesce(func.max(receipts.c.seq), 0))
+            .where(receipts.c.gateway == c.gateway, receipts.c.epoch == c.epoch)
+            .scalar_subquery()
+        )
+        rows = self._connection.execute(
+            select(c.gateway, c.epoch, c.upto, c.next, highest).order_by(c.gateway, c.epoch)
+        ).all()
+        found = []
+        for gateway, epoch, upto, following, received in rows:
+            top = max(following - 1, received)
+            if top <= upto:
+                continue
+            have = ProgressRepository(self._connection).ranges(gateway, epoch)
+            holes = missing(have, 1, top)
+            if holes:
+                found.append(EpochHoles(gateway, epoch, upto, top, holes[:HOLES_MAX]))
+        return found
+
+    def lost(self, limit: int) -> list[LostBatches]:
+        """Batches that are known to be lost, newest record first."""
+        c = gaps.c
+        rows = self._connection.execute(
+            select(c.gateway, c.epoch, c.seq_from, c.seq_to, c.reason, c.recorded_at)
+            .where(c.source == "seq")
+            .order_by(c.recorded_at.desc(), c.gateway, c.epoch, c.seq_from)
+            .limit(limit)
+        )
+        return [LostBatches(*row) for row in rows]
+
+    def lost_counts(self) -> dict[str, int]:
+        """How many batches are known to be lost, by gateway."""
+        counts: dict[str, int] = defaultdict(int)
+        rows = self._connection.execute(
+            select(gaps.c.gateway, gaps.c.seq_from, gaps.c.seq_to).where(gaps.c.source == "seq")
+        )
+        for gateway, first, last in rows:
+            counts[gateway] += last - first + 1
+        return dict(counts)
+
+    def sums(self) -> list[ReceiptSums]:
+        """All receipts added up by state and content."""
+        c = receipts.c
+        rows = self._connection.execute(
+            select(
+                c.state,
+                c.content,
+                func.count(),
+                func.sum(c.reads),
+                func.sum(c.missing),
+                func.min(c.slot, type_=c.slot.type),
+                func.max(c.slot, type_=c.slot.type),
+            )
+            .group_by(c.state, c.content)
+            .order_by(c.state, c.content)
+        )
+        return [
+            ReceiptSums(state, content, batches, int(reads), int(absent), first, last)
+            for state, content, batches, reads, absent, first, last in rows
+        ]
+
+    def conflicts(self) -> int:
+        """How many index reads were refused because they contradict a stored one."""
+        return int(
+            self._connection.execute(select(func.count()).select_from(conflicts)).scalar_one()
+        )

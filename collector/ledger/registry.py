@@ -1,0 +1,274 @@
+"""The registry's rows: loaded as values, added, and installations closed; nothing is rewritten.
+
+It must not judge whether a change is allowed: that is `collector.registry`.
+"""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import Any
+
+from sqlalchemy import Connection, Select, Table, insert, select, update
+
+from collector.ledger.tables import (
+    installation_indices,
+    installations,
+    meters,
+    multipliers,
+    points,
+    stations,
+)
+from collector.registry.values import (
+    Installation,
+    Meter,
+    Multiplier,
+    Point,
+    Registry,
+    Role,
+    Station,
+)
+
+_INSTALL = "install"
+_REMOVAL = "removal"
+
+
+class RegistryRepository:
+    """The registry within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def load(self, station: str | None = None) -> Registry:
+        """The whole registry, or the part that concerns one station."""
+        return Registry(
+            stations={row.station: row for row in self.stations(station)},
+            points={row.point: row for row in self.points(station)},
+            meters={row.meter: row for row in self.meters(station)},
+            installations=tuple(self.installations(station)),
+            multipliers=tuple(self.multipliers(station)),
+        )
+
+    def stations(self, station: str | None = None) -> list[Station]:
+        """Stations by name of the station."""
+        query = select(
+            stations.c.station, stations.c.name, stations.c.commune, stations.c.capacity_kva
+        ).order_by(stations.c.station)
+        if station is not None:
+            query = query.where(stations.c.station == station)
+        return [Station(*row) for row in self._connection.execute(query).all()]
+
+    def points(self, station: str | None = None) -> list[Point]:
+        """Points by name, of one station or of all."""
+        query = select(points.c.point, points.c.station, points.c.role, points.c.name).order_by(
+            points.c.point
+        )
+        if station is not None:
+            query = query.where(points.c.station == station)
+        return [
+            Point(point, of_station, Role(role), name)
+            for point, of_station, role, name in self._connection.execute(query).all()
+        ]
+
+    def meters(self, station: str | None = None) -> list[Meter]:
+        """Meters by serial: all, or those ever installed at the station."""
+        query = select(
+            meters.c.meter, meters.c.model, meters.c.resolution_wh, meters.c.roll_over_wh
+        ).order_by(meters.c.meter)
+        if station is not None:
+            query = query.where(
+                meters.c.meter.in_(
+                    select(installations.c.meter)
+                    .join(points, points.c.point == installations.c.point)
+                    .where(points.c.station == station)
+                )
+            )
+        return [Meter(*row) for row in self._connection.execute(query).all()]
+
+    def installations(self, station: str | None = None) -> list[Installation]:
+        """Installations by point, then by instant."""
+        indices: dict[int, dict[str, dict[str, int]]] = {}
+        for number, moment, register, value in self._connection.execute(
+            _of_station(
+                select(
+                    installation_indices.c.installation,
+                    installation_indices.c.moment,
+                    installation_indices.c.register,
+                    installation_indices.c.value,
+                ).join(installations, installations.c.id == installation_indices.c.installation),
+                station,
+            )
+        ):
+            of_moment = indices.setdefault(number, {_INSTALL: {}, _REMOVAL: {}})[moment]
+            of_moment[register] = value
+        rows = self._connection.execute(
+            _of_station(
+                select(
+                    installations.c.id,
+                    installations.c.point,
+                    installations.c.meter,
+                    installations.c.installed_at,
+                    installations.c.removed_at,
+                ).order_by(installations.c.point, installations.c.installed_at),
+                station,
+            )
+        ).all()
+        none: dict[str, dict[str, int]] = {_INSTALL: {}, _REMOVAL: {}}
+        return [
+            Installation(
+                point,
+                meter,
+                installed_at,
+                removed_at,
+                indices.get(number, none)[_INSTALL],
+                indices.get(number, none)[_REMOVAL],
+            )
+            for number, point, meter, installed_at, removed_at in rows
+        ]
+
+    def multipliers(self, station: str | None = None) -> list[Multiplier]:
+        """Multipliers by point, then by instant."""
+        query = select(
+            multipliers.c.point,
+            multipliers.c.from_at,
+            multipliers.c.numerator,
+            multipliers.c.denominator,
+        ).order_by(multipliers.c.point, multipliers.c.from_at)
+        if station is not None:
+            query = query.join(points, points.c.point == multipliers.c.point).where(
+                points.c.station == station
+            )
+        return [
+            Multiplier(point, from_at, Fraction(numerator, denominator))
+            for point, from_at, numerator, denominator in self._connection.execute(query).all()
+        ]
+
+    def add_stations(self, rows: Iterable[Station]) -> None:
+        """Add stations that are not there yet."""
+        self._insert(
+            stations,
+            [
+                {
+                    "station": row.station,
+                    "name": row.name,
+                    "commune": row.commune,
+                    "capacity_kva": row.capacity_kva,
+                }
+                for row in rows
+            ],
+        )
+
+    def add_points(self, rows: Iterable[Point]) -> None:
+        """Add points; their stations must be there."""
+        self._insert(
+            points,
+            [
+                {
+                    "point": row.point,
+                    "station": row.station,
+                    "role": row.role.value,
+                    "name": row.name,
+                }
+                for row in rows
+            ],
+        )
+
+    def add_meters(self, rows: Iterable[Meter]) -> None:
+        """Add meters that are not there yet."""
+        self._insert(
+            meters,
+            [
+                {
+                    "meter": row.meter,
+                    "model": row.model,
+                    "resolution_wh": row.resolution_wh,
+                    "roll_over_wh": row.roll_over_wh,
+                }
+                for row in rows
+            ],
+        )
+
+    def add_installations(self, rows: Sequence[Installation]) -> None:
+        """Add installations with their indices; points and meters must be there."""
+        self._insert(
+            installations,
+            [
+                {
+                    "point": row.point,
+                    "meter": row.meter,
+                    "installed_at": row.installed_at,
+                    "removed_at": row.removed_at,
+                }
+                for row in rows
+            ],
+        )
+        self._add_indices(rows, _INSTALL)
+        self._add_indices(rows, _REMOVAL)
+
+    def close_installations(self, rows: Sequence[Installation]) -> None:
+        """Write `removed_at` and the removal indices of installations that were open."""
+        for row in rows:
+            self._connection.execute(
+                update(installations)
+                .where(
+                    installations.c.point == row.point,
+                    installations.c.installed_at == row.installed_at,
+                    installations.c.removed_at.is_(None),
+                )
+                .values(removed_at=row.removed_at)
+            )
+        self._add_indices(rows, _REMOVAL)
+
+    def add_multipliers(self, rows: Iterable[Multiplier]) -> None:
+        """Add multipliers; their points must be there."""
+        self._insert(
+            multipliers,
+            [
+                {
+                    "point": row.point,
+                    "from_at": row.from_at,
+                    "numerator": row.ratio.numerator,
+                    "denominator": row.ratio.denominator,
+                }
+                for row in rows
+            ],
+        )
+
+    def _add_indices(self, rows: Iterable[Installation], moment: str) -> None:
+        wanted = [
+            (row, row.install_indices if moment == _INSTALL else row.removal_indices)
+            for row in rows
+        ]
+        wanted = [(row, indices) for row, indices in wanted if indices]
+        if not wanted:
+            return
+        numbers = {
+            (point, installed_at): number
+            for number, point, installed_at in self._connection.execute(
+                select(installations.c.id, installations.c.point, installations.c.installed_at)
+            )
+        }
+        self._insert(
+            installation_indices,
+            [
+                {
+                    "installation": numbers[row.point, row.installed_at],
+                    "moment": moment,
+                    "register": register,
+                    "value": value,
+                }
+                for row, indices in wanted
+                for register, value in indices.items()
+            ],
+        )
+
+    def _insert(self, table: Table, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            self._connection.execute(insert(table), rows)
+
+
+def _of_station(query: Select[Any], station: str | None) -> Select[Any]:
+    """`query` over installations, limited to the points of one station."""
+    if station is None:
+        return query
+    return query.join(points, points.c.point == installations.c.point).where(
+        points.c.station == station
+    )

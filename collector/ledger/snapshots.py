@@ -1,0 +1,123 @@
+"""Snapshots as they were made: a head and its lines, added once and read for ever.
+
+It must not know how a line came about; that is `collector.billing`.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from collector.billing.values import LineQuality, SnapshotHead, SnapshotLine
+from collector.ledger.tables import snapshot_lines, snapshots
+
+_HEAD = (
+    snapshots.c.id,
+    snapshots.c.station,
+    snapshots.c.from_at,
+    snapshots.c.to_at,
+    snapshots.c.created_at,
+    snapshots.c.created_by,
+    snapshots.c.line_count,
+    snapshots.c.sha256,
+)
+
+
+class SnapshotRepository:
+    """Snapshots within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, head: SnapshotHead, lines: Sequence[SnapshotLine]) -> None:
+        """Store a snapshot. The database refuses to change or delete it afterwards."""
+        assert head.line_count == len(lines), "the head counts its lines"
+        self._connection.execute(
+            insert(snapshots).values(
+                id=head.id,
+                station=head.station,
+                from_at=head.from_at,
+                to_at=head.to_at,
+                created_at=head.created_at,
+                created_by=head.created_by,
+                line_count=head.line_count,
+                sha256=head.sha256,
+            )
+        )
+        if lines:
+            self._connection.execute(
+                insert(snapshot_lines),
+                [_row(head.id, ordinal, line) for ordinal, line in enumerate(lines)],
+            )
+
+    def get(self, snapshot_id: str) -> SnapshotHead | None:
+        """The head of one snapshot; None where there is none of this id."""
+        row = self._connection.execute(
+            select(*_HEAD).where(snapshots.c.id == snapshot_id)
+        ).one_or_none()
+        return None if row is None else SnapshotHead(*row)
+
+    def newest(self, limit: int) -> list[SnapshotHead]:
+        """The heads of the snapshots made last, newest first."""
+        rows = self._connection.execute(
+            select(*_HEAD).order_by(snapshots.c.created_at.desc(), snapshots.c.id).limit(limit)
+        )
+        return [SnapshotHead(*row) for row in rows]
+
+    def lines(self, snapshot_id: str, first: int, limit: int) -> list[SnapshotLine]:
+        """Lines of a snapshot in their order, from number `first` (0 is the first of all) on."""
+        c = snapshot_lines.c
+        rows = self._connection.execute(
+            select(
+                c.point,
+                c.meter,
+                c.register,
+                c.index_from,
+                c.index_to,
+                c.read_from_at,
+                c.read_to_at,
+                c.multiplier_numerator,
+                c.multiplier_denominator,
+                c.consumption,
+                c.quality,
+            )
+            .where(c.snapshot == snapshot_id, c.ordinal >= first, c.ordinal < first + limit)
+            .order_by(c.ordinal)
+        )
+        return [_line(row) for row in rows]
+
+
+def _row(snapshot_id: str, ordinal: int, line: SnapshotLine) -> dict[str, Any]:
+    return {
+        "snapshot": snapshot_id,
+        "ordinal": ordinal,
+        "point": line.point,
+        "meter": line.meter,
+        "register": line.register,
+        "index_from": line.index_from,
+        "index_to": line.index_to,
+        "read_from_at": line.read_from_at,
+        "read_to_at": line.read_to_at,
+        "multiplier_numerator": line.multiplier.numerator,
+        "multiplier_denominator": line.multiplier.denominator,
+        "consumption": line.consumption,
+        "quality": line.quality.value,
+    }
+
+
+def _line(row: Row[*tuple[Any, ...]]) -> SnapshotLine:
+    *head, numerator, denominator, consumption, quality = row
+    point, meter, register, index_from, index_to, read_from_at, read_to_at = head
+    return SnapshotLine(
+        point=point,
+        meter=meter,
+        register=register,
+        index_from=index_from,
+        index_to=index_to,
+        read_from_at=read_from_at,
+        read_to_at=read_to_at,
+        multiplier=Fraction(numerator, denominator),
+        consumption=consumption,
+        quality=LineQuality(quality),
+    )

@@ -1,0 +1,108 @@
+"""The fleet of gateways: who delivers, how far, and who has fallen silent.
+
+It must not judge what a silence means; it says how long it is.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from collector.ledger import Ledger
+from collector.ledger.delivery_views import EpochHoles, GatewayRow
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayView:
+    """One gateway: its delivery state as the ledger has it and as it said last.
+
+    `waiting` batches and `used_bytes` of `limit_bytes` are the gateway's own word in its last
+    status, null before the first; `status_at` is when that came. `silent_s` is the time since
+    anything came. `holes` are epochs of which batches are missing below one that was heard of:
+    they are under way or will be declared lost. `lost` counts batches that will never come.
+    """
+
+    gateway: str
+    station: str | None
+    online: bool
+    generation: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+    silent_s: int
+    status_at: datetime | None
+    clock: str | None
+    version: str | None
+    waiting: int | None
+    used_bytes: int | None
+    limit_bytes: int | None
+    lines: tuple["LineView", ...]
+    batches: int
+    reads: int
+    duplicates: int
+    quarantined: int
+    quarantine_open: int
+    lost: int
+    holes: tuple[EpochHoles, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    """One line of a gateway, as its last status says."""
+
+    line: str
+    state: str
+    meters: int
+    answered: int
+
+
+def gateways(ledger: Ledger, now: datetime) -> list[GatewayView]:
+    """All gateways that were ever heard of, by name."""
+    with ledger.read() as uow:
+        views = uow.delivery.views
+        rows = views.gateways()
+        lost = views.lost_counts()
+        open_counts = uow.delivery.quarantine.open_counts()
+        holes: defaultdict[str, list[EpochHoles]] = defaultdict(list)
+        for epoch in views.epochs_with_holes():
+            holes[epoch.gateway].append(epoch)
+    return [
+        _view(
+            row,
+            now,
+            lost.get(row.gateway, 0),
+            open_counts.get(row.gateway, 0),
+            holes[row.gateway],
+        )
+        for row in rows
+    ]
+
+
+def _view(
+    row: GatewayRow, now: datetime, lost: int, quarantine_open: int, holes: list[EpochHoles]
+) -> GatewayView:
+    # Written by this collector from a status that it had checked.
+    status: dict[str, Any] = row.status or {}
+    outbox: dict[str, Any] = status.get("outbox") or {}
+    return GatewayView(
+        gateway=row.gateway,
+        station=row.station,
+        online=row.online,
+        generation=row.generation,
+        first_seen_at=row.first_seen_at,
+        last_seen_at=row.last_seen_at,
+        silent_s=max(0, int((now - row.last_seen_at).total_seconds())),
+        status_at=row.status_at,
+        clock=status.get("clock"),
+        version=status.get("version"),
+        waiting=outbox.get("waiting"),
+        used_bytes=outbox.get("used_bytes"),
+        limit_bytes=outbox.get("limit_bytes"),
+        lines=tuple(LineView(**line) for line in status.get("lines", ())),
+        batches=row.batches,
+        reads=row.reads,
+        duplicates=row.duplicates,
+        quarantined=row.quarantined,
+        quarantine_open=quarantine_open,
+        lost=lost,
+        holes=tuple(holes),
+    )

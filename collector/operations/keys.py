@@ -1,0 +1,139 @@
+"""API keys: made, shown once, checked and revoked.
+
+A key is `sgl_<prefix>_<secret>`: the prefix finds it, 160 random bits guard it, and only its
+SHA-256 is kept. It must not know which request is allowed what; it says which scopes a key has.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from collector.errors import CollectorError, InvalidRequest, NotFound
+from collector.ledger import Ledger
+from collector.ledger.audit import AuditEntry
+from collector.ledger.keys import StoredKey
+
+SCOPES = ("read", "snapshot", "admin")
+
+_PREFIX_BYTES = 4
+_SECRET_BYTES = 20
+_SHAPE = re.compile(
+    rf"sgl_(?P<prefix>[0-9a-f]{{{2 * _PREFIX_BYTES}}})_[0-9a-f]{{{2 * _SECRET_BYTES}}}"
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+# Compared with where no key is found, so that a wrong prefix takes as long as a wrong secret.
+_NO_HASH = bytes(32)
+
+
+class KeyRefused(CollectorError):
+    """The key is unknown, wrong, expired or revoked (HTTP 401); which of them is not told."""
+
+    code = "key_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyIdentity:
+    """Whose key it is and what it may be used for."""
+
+    name: str
+    scopes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyView:
+    """A key as it is listed: never the key itself."""
+
+    name: str
+    prefix: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+def add_key(
+    ledger: Ledger,
+    *,
+    name: str,
+    scopes: Sequence[str],
+    now: datetime,
+    expires_at: datetime | None = None,
+    actor: str = "command",
+) -> str:
+    """Make a key and return it: the only time it can be seen.
+
+    Raises InvalidRequest for a name, scope or expiry that cannot be, Conflict for a taken name.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{name!r} cannot name a key", hint="use letters, digits and . _ @ -, at most 64"
+        )
+    wanted = tuple(dict.fromkeys(scopes))
+    unknown = [scope for scope in wanted if scope not in SCOPES]
+    if unknown or not wanted:
+        raise InvalidRequest(
+            f"no such scope: {', '.join(unknown)}" if unknown else "a key needs a scope",
+            hint=f"scopes are {', '.join(SCOPES)}",
+        )
+    if expires_at is not None and expires_at <= now:
+        raise InvalidRequest("the key would have expired already", hint="give a later expiry")
+    prefix = secrets.token_hex(_PREFIX_BYTES)
+    key = f"sgl_{prefix}_{secrets.token_hex(_SECRET_BYTES)}"
+    stored = StoredKey(prefix, name, _hash(key), wanted, now, expires_at)
+    with ledger.begin() as uow:
+        uow.keys.add(stored)
+        uow.audit.add(AuditEntry(now, actor, "key.add", name, {"scopes": list(wanted)}))
+    return key
+
+
+def check_key(ledger: Ledger, key: str, now: datetime) -> KeyIdentity:
+    """Whose key this is. Raises KeyRefused unless it is a known key that is good at `now`."""
+    shape = _SHAPE.fullmatch(key)
+    stored = None
+    if shape is not None:
+        with ledger.read() as uow:
+            stored = uow.keys.by_prefix(shape["prefix"])
+    matches = hmac.compare_digest(_hash(key), stored.sha256 if stored else _NO_HASH)
+    if stored is None or not matches or not _is_good(stored, now):
+        raise KeyRefused(
+            "the API key is not valid", hint="make one with: songlo collector key add NAME"
+        )
+    return KeyIdentity(stored.name, frozenset(stored.scopes))
+
+
+def revoke_key(ledger: Ledger, *, name: str, now: datetime, actor: str = "command") -> None:
+    """Revoke the key of this name. Raises NotFound where there is none that is still good."""
+    with ledger.begin() as uow:
+        if not uow.keys.revoke(name, now):
+            raise NotFound(f"there is no key {name!r} to revoke", hint="list the keys")
+        uow.audit.add(AuditEntry(now, actor, "key.revoke", name, {}))
+
+
+def list_keys(ledger: Ledger) -> list[KeyView]:
+    """All keys by name, revoked and expired ones included."""
+    with ledger.read() as uow:
+        return [
+            KeyView(
+                key.name,
+                key.prefix,
+                tuple(key.scopes),
+                key.created_at,
+                key.expires_at,
+                key.revoked_at,
+            )
+            for key in uow.keys.all()
+        ]
+
+
+def _is_good(key: StoredKey, now: datetime) -> bool:
+    return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)
+
+
+def _hash(key: str) -> bytes:
+    # 160 random bits need no slow hash: there is nothing to guess.
+    return hashlib.sha256(key.encode()).digest()

@@ -1,0 +1,135 @@
+"""Billing snapshots: made once, hashed, kept, handed out again.
+
+It fetches and stores; it must not decide what a line says, which `collector.billing` does.
+"""
+
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+
+from collector.billing.snapshot import make_lines, snapshot_hash, stretches
+from collector.billing.values import SnapshotHead, SnapshotLine
+from collector.civil import format_instant
+from collector.errors import InvalidRequest, NotFound
+from collector.ledger import Ledger, UnitOfWork
+from collector.ledger.audit import AuditEntry
+from collector.operations.indices import BILLING_WINDOW, indices_for
+from collector.operations.registry import unknown_station
+
+# Lines that are fetched at once while a snapshot is handed out.
+PAGE_LINES = 5_000
+
+LIST_MAX = 1_000
+
+
+def create_snapshot(
+    ledger: Ledger,
+    *,
+    station: str | None,
+    from_at: datetime,
+    to_at: datetime,
+    actor: str,
+    now: datetime,
+) -> SnapshotHead:
+    """Freeze what is billed for [from_at, to_at) of one station, or of all (None).
+
+    Raises InvalidRequest for a period that is empty, in the future, or finer than milliseconds,
+    and for an empty registry; NotFound for a station that the registry does not have.
+    """
+    check_period(from_at, to_at, now)
+    with ledger.read() as uow:
+        lines = period_lines(uow, station, from_at, to_at)
+    head = SnapshotHead(
+        id=str(uuid.uuid4()),
+        station=station,
+        from_at=from_at,
+        to_at=to_at,
+        created_at=now,
+        created_by=actor,
+        line_count=len(lines),
+        sha256=snapshot_hash(station, from_at, to_at, lines),
+    )
+    with ledger.begin() as uow:
+        uow.snapshots.add(head, lines)
+        detail = {"station": station, "lines": len(lines), "sha256": head.sha256}
+        uow.audit.add(AuditEntry(now, actor, "snapshot.create", head.id, detail))
+    return head
+
+
+def get_snapshot(ledger: Ledger, snapshot_id: str) -> SnapshotHead:
+    """The head of a snapshot. Raises NotFound."""
+    with ledger.read() as uow:
+        head = uow.snapshots.get(snapshot_id)
+    if head is None:
+        raise NotFound(f"there is no snapshot {snapshot_id!r}", hint="list the snapshots")
+    return head
+
+
+def list_snapshots(ledger: Ledger, limit: int = 100) -> list[SnapshotHead]:
+    """The snapshots made last, newest first, at most `limit` (up to 1,000)."""
+    if not 1 <= limit <= LIST_MAX:
+        raise InvalidRequest(f"limit {limit} is not from 1 to {LIST_MAX}")
+    with ledger.read() as uow:
+        return uow.snapshots.newest(limit)
+
+
+def snapshot_lines(ledger: Ledger, snapshot_id: str) -> Iterator[SnapshotLine]:
+    """The lines of a snapshot in their order, fetched as they are consumed.
+
+    Raises NotFound at once, not at the first line.
+    """
+    head = get_snapshot(ledger, snapshot_id)
+    return _pages(ledger, head)
+
+
+def period_lines(
+    uow: UnitOfWork, station: str | None, from_at: datetime, to_at: datetime
+) -> list[SnapshotLine]:
+    """The lines that a snapshot made now would have. Raises InvalidRequest and NotFound."""
+    registry = uow.registry.load(station)
+    if station is not None and not registry.stations:
+        raise unknown_station(station)
+    if not registry.installations:
+        what = "the registry" if station is None else f"station {station!r}"
+        raise InvalidRequest(
+            f"{what} has no installed meters",
+            hint="import stations, points, meters and installations: "
+            "songlo collector registry import DIR",
+            code="empty_registry",
+        )
+    parts = stretches(registry, from_at, to_at)
+    if not parts:
+        raise InvalidRequest(
+            f"no meter was installed between {format_instant(from_at)} and {format_instant(to_at)}",
+            hint="check the period and installations.csv",
+            code="empty_registry",
+        )
+    indices = indices_for(uow, parts, (from_at, to_at), station, BILLING_WINDOW)
+    return make_lines(registry, parts, indices)
+
+
+def check_period(from_at: datetime, to_at: datetime, now: datetime | None = None) -> None:
+    """Raises InvalidRequest unless from_at < to_at <= now, aware, to the millisecond."""
+    for name, at in (("from_at", from_at), ("to_at", to_at)):
+        if at.tzinfo is None:
+            raise InvalidRequest(f"{name} has no offset", hint="end it in Z or +07:00")
+        if at.microsecond % 1000:
+            raise InvalidRequest(f"{name} is finer than a millisecond", hint="use whole ones")
+    if from_at >= to_at:
+        raise InvalidRequest(
+            f"the period is empty: {format_instant(from_at)} is not before {format_instant(to_at)}",
+            hint="give from_at before to_at",
+        )
+    if now is not None and to_at > now:
+        raise InvalidRequest(
+            f"{format_instant(to_at)} is in the future: it has not been read yet",
+            hint="give a to_at that has passed",
+        )
+
+
+def _pages(ledger: Ledger, head: SnapshotHead) -> Iterator[SnapshotLine]:
+    # One short transaction a page: a slow reader holds no view of the ledger open.
+    for first in range(0, head.line_count, PAGE_LINES):
+        with ledger.read() as uow:
+            page = uow.snapshots.lines(head.id, first, PAGE_LINES)
+        yield from page

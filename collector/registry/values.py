@@ -1,0 +1,90 @@
+"""The registry's values: what is metered, by what, and since when.
+
+They hold facts only; it must not know how they are stored or imported.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from fractions import Fraction
+
+
+class Role(StrEnum):
+    """What a point is in its station's balance."""
+
+    HEAD = "head"  # công tơ tổng: measures what the station receives
+    HOUSEHOLD = "household"
+    BUSINESS = "business"
+    WHOLESALE_MASTER = "wholesale_master"  # one leaf: what lies behind it is another network
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A transformer station (TBA). `capacity_kva` is its transformers' rated power together."""
+
+    station: str
+    name: str
+    commune: str | None = None
+    capacity_kva: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A metering point (điểm đo) of a station."""
+
+    point: str
+    station: str
+    role: Role
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A meter, known by its serial.
+
+    `roll_over_wh` is where its active energy registers start again at zero; None: never.
+    """
+
+    meter: str
+    model: str
+    resolution_wh: int
+    roll_over_wh: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A meter at a point from `installed_at` up to, not including, `removed_at` (None: still).
+
+    The indices are what was read on the spot when it went in and when it came out, by register.
+    """
+
+    point: str
+    meter: str
+    installed_at: datetime
+    removed_at: datetime | None = None
+    install_indices: Mapping[str, int] = field(default_factory=dict)
+    removal_indices: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplier:
+    """The multiplier (CT × VT, hệ số nhân) of a point from `from_at` on; before the first it is 1.
+
+    Numerator and denominator each fit 32 bits.
+    """
+
+    point: str
+    from_at: datetime
+    ratio: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """All of it, or one station's part."""
+
+    stations: Mapping[str, Station] = field(default_factory=dict)
+    points: Mapping[str, Point] = field(default_factory=dict)
+    meters: Mapping[str, Meter] = field(default_factory=dict)
+    installations: tuple[Installation, ...] = ()
+    multipliers: tuple[Multiplier, ...] = ()

@@ -1,0 +1,46 @@
+"""What every request may use: the ledger, the reading store, the zone and the clock.
+
+Handed to `create_app` once and found again through the request; it must not know any route.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Annotated, cast
+from zoneinfo import ZoneInfo
+
+from fastapi import Depends
+from prometheus_client import CollectorRegistry
+from starlette.requests import HTTPConnection
+
+from collector.civil import civil_day, zone_info
+from collector.ledger import Ledger
+from collector.readings.port import ReadingStore
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts that requests share; all of them are safe to use from several threads."""
+
+    ledger: Ledger
+    store: ReadingStore
+    zone: str
+    now: Callable[[], datetime]
+    metrics_registry: CollectorRegistry | None = None
+
+    @property
+    def zone_info(self) -> ZoneInfo:
+        """The utility's zone, in which days begin and end."""
+        return zone_info(self.zone)
+
+    def today(self) -> date:
+        """The present civil day."""
+        return civil_day(self.now(), self.zone)
+
+
+def context_of(connection: HTTPConnection) -> Context:
+    """The context of the application that serves this request."""
+    return cast(Context, connection.app.state.context)
+
+
+ContextParameter = Annotated[Context, Depends(context_of)]

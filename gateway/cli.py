@@ -1,0 +1,93 @@
+"""The gateway's commands, as people type them: `songlo gateway run|check|read`.
+
+Parses, calls, prints. It must not decide anything, and imports what a command needs only when it
+is run, so that `check` and `--help` start at once.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from gateway.read_cli import read
+
+if TYPE_CHECKING:
+    from gateway.config import StationConfig
+
+app = typer.Typer(
+    help="The gateway at a transformer station.", no_args_is_help=True, add_completion=False
+)
+app.command("read")(read)
+
+_Config = Annotated[Path, typer.Option("--config", help="The station file.")]
+
+
+@app.command()
+def run(
+    config: _Config,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every detail.")] = False,
+) -> None:
+    """Poll the station's meters and deliver what was read, until told to stop."""
+    import logging  # noqa: PLC0415 see the module's docstring
+
+    from gateway.app import configure_logging  # noqa: PLC0415
+    from gateway.app import run as run_app  # noqa: PLC0415
+    from gateway.outbox_file import OutboxError  # noqa: PLC0415
+
+    station = _load(config)
+    configure_logging(logging.DEBUG if verbose else logging.INFO)
+    try:
+        run_app(station)
+    except OutboxError as error:
+        _fail([str(error)])
+
+
+@app.command()
+def check(config: _Config) -> None:
+    """Read a station file as `run` would, and say what is in it or all that is wrong with it."""
+    from gateway.meters.plan import plan  # noqa: PLC0415 see the module's docstring
+    from gateway.ports import Part  # noqa: PLC0415
+
+    station = _load(config)
+    typer.echo(f"station {station.station}, gateway {station.gateway}: {config} is in order")
+    schedule = station.schedule
+    indices = ", ".join(f"{m // 60:02d}:{m % 60:02d}" for m in schedule.index_minutes) or "none"
+    typer.echo(
+        f"scans every {schedule.interval_min} min; indices at {indices} ({schedule.zone}); "
+        f"outbox in {station.data}"
+    )
+    for line in station.lines:
+        plans = [[plan(meter.profile, part) for part in Part] for meter in line.meters]
+        requests = sum(len(blocks) for parts in plans for blocks in parts)
+        noun = "meter" if len(line.meters) == 1 else "meters"
+        typer.echo(
+            f"line {line.name} ({_endpoint(line.endpoint)}): "
+            f"{len(line.meters)} {noun}, {requests} requests a scan"
+        )
+        for meter in line.meters:
+            head = "  head" if meter.serial in station.heads else ""
+            typer.echo(f"  {meter.address:>3}  {meter.serial}  {meter.profile.profile}{head}")
+
+
+def _endpoint(endpoint: object) -> str:
+    from gateway.config import SerialEndpoint, TcpEndpoint  # noqa: PLC0415
+
+    if isinstance(endpoint, SerialEndpoint):
+        return f"{endpoint.device} {endpoint.baud} 8{endpoint.parity}{endpoint.stop_bits}"
+    assert isinstance(endpoint, TcpEndpoint)
+    return f"{endpoint.host}:{endpoint.port}"
+
+
+def _load(path: Path) -> "StationConfig":
+    from gateway.config import StationFileError, load_station  # noqa: PLC0415
+
+    try:
+        return load_station(path)
+    except StationFileError as error:
+        _fail(error.problems)
+
+
+def _fail(lines: list[str]) -> NoReturn:
+    for line in lines:
+        typer.echo(line, err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,422 @@
+"""The station file: its shape, its rules, and errors that name file, line and key.
+
+Owns everything that a field crew can write in a station file, and turns it into the values that
+`gateway.app` wires. It must not open lines, connect to anything or read a clock.
+"""
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from contract.limits import NAME_CHARS_MAX
+from contract.topics import is_name
+from gateway.checked import Problems, build
+from gateway.ports import InstalledMeter
+from gateway.profiles import ProfileLibrary
+from gateway.schedule import MINUTES_PER_DAY, Schedule
+from gateway.yaml_lines import YamlError, load_yaml
+
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+_Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+_Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+_TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+_HOST_PORT = re.compile(r"(?P<host>[^\s:]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
+
+FILE_BYTES_MAX = 4 * 1024 * 1024  # thousands of meters; guards against naming a wrong file
+OUTBOX_BYTES_MIN = 4 * 1024 * 1024  # below this a single slot of a large station may not fit
+PROFILES_SHOWN_MAX = 20
+
+
+class StationFileError(Exception):
+    """A station file that cannot be used; `problems` has one line of text for each mistake."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all parts of a station file have in common: immutable, and no unknown keys."""
+
+
+class ScheduleSection(_Section, frozen=True):
+    """When scans are due: every `interval_min` from local midnight, indices at `index_at` (local).
+
+    A meter whose index was missed is asked again every `index_retry_s` until `index_window_min`
+    after the slot.
+    """
+
+    interval_min: Annotated[int, msgspec.Meta(ge=1, le=MINUTES_PER_DAY)] = 30
+    index_at: tuple[str, ...] = ("00:00",)
+    index_window_min: Annotated[int, msgspec.Meta(ge=0, le=MINUTES_PER_DAY)] = 180
+    index_retry_s: _Seconds = 60
+
+
+class TlsSection(_Section, frozen=True):
+    """PEM files for a TLS connection; with a certificate of its own the gateway is known by it."""
+
+    ca_file: str
+    certificate_file: str | None = None
+    key_file: str | None = None
+
+
+class BrokerSection(_Section, frozen=True):
+    """Where the MQTT broker is and how to be let in."""
+
+    host: str
+    port: _Port = 1883
+    username: str | None = None
+    password_file: str | None = None
+    keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=3_600)] = 30
+    tls: TlsSection | None = None
+
+
+class UplinkSection(_Section, frozen=True):
+    """How batches are sent: `window` at a time, again after `resend_after_s` up to the maximum.
+
+    A batch younger than `live_age_s` goes ahead of the backlog.
+    """
+
+    window: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 20
+    resend_after_s: _Seconds = 30
+    resend_after_max_s: _Seconds = 900
+    status_every_s: _Seconds = 60
+    live_age_s: _Seconds = 600
+
+
+class OutboxSection(_Section, frozen=True):
+    """How much is kept: at most `bytes_max`; delivered batches for `keep_days` while room."""
+
+    bytes_max: Annotated[int, msgspec.Meta(ge=OUTBOX_BYTES_MIN)] = 1_000_000_000
+    keep_days: Annotated[int, msgspec.Meta(ge=0, le=3_650)] = 35
+
+
+class ClockSection(_Section, frozen=True):
+    """Where the time comes from when it is not this computer's: HOST:PORT of a replay clock."""
+
+    replay: str
+
+
+class SerialEndpoint(_Section, frozen=True):
+    """An RS-485 line on a serial device (Modbus RTU)."""
+
+    device: str
+    baud: _Count = 9600
+    parity: Literal["N", "E", "O"] = "N"
+    stop_bits: Literal[1, 2] = 1
+
+
+class TcpEndpoint(_Section, frozen=True):
+    """A Modbus TCP server: a meter, or a bridge with meters behind it."""
+
+    host: str
+    port: _Port = 502
+
+
+class MeterSection(_Section, frozen=True):
+    """A meter on a line. `head`: the station's head meter, which goes before others that wait."""
+
+    serial: _Text
+    address: Annotated[int, msgspec.Meta(ge=1, le=247)]  # Modbus over Serial Line V1.02, 2.2
+    profile: str
+    head: bool = False
+
+
+class LineSection(_Section, frozen=True):
+    """A line: exactly one kind of endpoint, and its meters."""
+
+    name: _Text
+    meters: Annotated[tuple[MeterSection, ...], msgspec.Meta(min_length=1)]
+    modbus_rtu: SerialEndpoint | None = None
+    modbus_tcp: TcpEndpoint | None = None
+
+    @property
+    def endpoint(self) -> SerialEndpoint | TcpEndpoint:
+        """The one that is given."""
+        endpoint = self.modbus_rtu or self.modbus_tcp
+        assert endpoint is not None
+        return endpoint
+
+
+class StationSection(_Section, frozen=True):
+    """The whole file."""
+
+    station: _Text
+    data: Annotated[str, msgspec.Meta(min_length=1)]
+    broker: BrokerSection
+    lines: Annotated[tuple[LineSection, ...], msgspec.Meta(min_length=1)]
+    gateway: _Text | None = None
+    zone: str = "Asia/Ho_Chi_Minh"
+    schedule: ScheduleSection = ScheduleSection()
+    uplink: UplinkSection = UplinkSection()
+    outbox: OutboxSection = OutboxSection()
+    clock: ClockSection | None = None
+    profiles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files for TLS; without a certificate the client shows none."""
+
+    ca_file: Path
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LineConfig:
+    """A line with its meters and their profiles, in the order of the file."""
+
+    name: str
+    endpoint: SerialEndpoint | TcpEndpoint
+    meters: tuple[InstalledMeter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StationConfig:
+    """A checked station file with its defaults filled in and its meter profiles loaded.
+
+    `heads` has the serials of the head meters. `replay` is (host, port) of a replay clock.
+    """
+
+    station: str
+    gateway: str
+    data: Path
+    schedule: Schedule
+    broker: BrokerSection
+    password: str | None
+    tls: Tls | None
+    uplink: UplinkSection
+    outbox: OutboxSection
+    replay: tuple[str, int] | None
+    lines: tuple[LineConfig, ...]
+    heads: frozenset[str]
+
+
+def load_station(path: Path) -> StationConfig:
+    """The station file at `path`, and the files it names. Raises StationFileError."""
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise StationFileError([f"{path}: more than {FILE_BYTES_MAX} bytes; no station file"])
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StationFileError([f"{path}: cannot be read: {_reason(error)}"]) from error
+    return parse_station(text, str(path), folder=path.parent)
+
+
+def parse_station(text: str, where: str, folder: Path) -> StationConfig:
+    """The station file in `text`; relative paths in it start at `folder`.
+
+    Raises StationFileError with every mistake found.
+    """
+    try:
+        data, line_of = load_yaml(text, where)
+    except YamlError as error:
+        raise StationFileError([str(error)]) from error
+    problems = Problems(where, line_of)
+    section = build(StationSection, data, "$", problems)
+    if section is None:
+        raise StationFileError(problems.texts())
+    config = _Checker(section, problems, folder).config()
+    if config is None:
+        raise StationFileError(problems.texts())
+    return config
+
+
+class _Checker:
+    """The rules that go beyond the shape of single keys."""
+
+    def __init__(self, section: StationSection, problems: Problems, folder: Path) -> None:
+        self._section = section
+        self._problems = problems
+        self._folder = folder
+        self._library = ProfileLibrary([folder / name for name in section.profiles])
+
+    def config(self) -> StationConfig | None:
+        """The checked configuration, or None when there are problems."""
+        section = self._section
+        self._names()
+        schedule = self._schedule()
+        replay = self._replay()
+        password = self._password()
+        tls = self._tls()
+        self._uplink()
+        lines = self._lines()
+        if self._problems.found or schedule is None:
+            return None
+        return StationConfig(
+            station=section.station,
+            gateway=section.gateway or section.station,
+            data=self._folder / section.data,
+            schedule=schedule,
+            broker=section.broker,
+            password=password,
+            tls=tls,
+            uplink=section.uplink,
+            outbox=section.outbox,
+            replay=replay,
+            lines=lines,
+            heads=frozenset(m.serial for line in section.lines for m in line.meters if m.head),
+        )
+
+    def _names(self) -> None:
+        named = [("$.station", self._section.station)]
+        if self._section.gateway is not None:
+            named.append(("$.gateway", self._section.gateway))
+        for path, name in named:
+            if not is_name(name):
+                self._problems.add(
+                    path,
+                    f"{name!r} cannot be part of a topic; use A-Z a-z 0-9 _ . - only, "
+                    "a letter or digit first",
+                )
+
+    def _schedule(self) -> Schedule | None:
+        section = self._section.schedule
+        before = len(self._problems.found)
+        if MINUTES_PER_DAY % section.interval_min:
+            self._problems.add(
+                "$.schedule.interval_min",
+                f"{section.interval_min} does not divide a day of {MINUTES_PER_DAY} minutes; "
+                "use 1, 5, 10, 15, 30, 60 …",
+            )
+        minutes = []
+        for index, text in enumerate(section.index_at):
+            if match := _TIME.fullmatch(text):
+                minutes.append(int(match[1]) * 60 + int(match[2]))
+            else:
+                path = f"$.schedule.index_at[{index}]"
+                self._problems.add(path, f'{text!r} is no local time; write "HH:MM" in quotes')
+        try:
+            zone = ZoneInfo(self._section.zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            text = f"{self._section.zone!r} is no time zone; use a name such as Asia/Ho_Chi_Minh"
+            self._problems.add("$.zone", text)
+            return None
+        if len(self._problems.found) > before:
+            return None
+        return Schedule(
+            zone=zone,
+            interval_min=section.interval_min,
+            index_minutes=tuple(sorted(set(minutes))),
+            index_window_min=section.index_window_min,
+            index_retry_s=section.index_retry_s,
+        )
+
+    def _replay(self) -> tuple[str, int] | None:
+        if self._section.clock is None:
+            return None
+        text = self._section.clock.replay
+        match = _HOST_PORT.fullmatch(text)
+        if match is None or not 0 < int(match["port"]) < 65_536:
+            self._problems.add("$.clock.replay", f"{text!r} is not HOST:PORT")
+            return None
+        return match["host"].strip("[]"), int(match["port"])
+
+    def _password(self) -> str | None:
+        name = self._section.broker.password_file
+        if name is None:
+            return None
+        path = self._folder / name
+        try:
+            password = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            text = f"{path} cannot be read: {_reason(error)}"
+            self._problems.add("$.broker.password_file", text)
+            return None
+        if not password:
+            self._problems.add("$.broker.password_file", f"{path} is empty; put the password in it")
+        if self._section.broker.username is None:
+            self._problems.add("$.broker", "password_file needs a username beside it")
+        return password
+
+    def _tls(self) -> Tls | None:
+        tls = self._section.broker.tls
+        if tls is None:
+            return None
+        for key in ("ca_file", "certificate_file", "key_file"):
+            name = getattr(tls, key)
+            if name is not None and not (self._folder / name).is_file():
+                self._problems.add(f"$.broker.tls.{key}", f"{self._folder / name} does not exist")
+        if tls.certificate_file is None or tls.key_file is None:
+            if tls.certificate_file != tls.key_file:
+                text = "give both certificate_file and key_file, or neither"
+                self._problems.add("$.broker.tls", text)
+            return Tls(self._folder / tls.ca_file)
+        return Tls(
+            self._folder / tls.ca_file,
+            self._folder / tls.certificate_file,
+            self._folder / tls.key_file,
+        )
+
+    def _uplink(self) -> None:
+        uplink = self._section.uplink
+        if uplink.resend_after_max_s < uplink.resend_after_s:
+            self._problems.add("$.uplink.resend_after_max_s", "is less than resend_after_s")
+
+    def _lines(self) -> tuple[LineConfig, ...]:
+        names: dict[str, str] = {}
+        serials: dict[str, str] = {}
+        lines = []
+        for index, line in enumerate(self._section.lines):
+            path = f"$.lines[{index}]"
+            if not is_name(line.name):
+                self._problems.add(f"{path}.name", f"{line.name!r}: use A-Z a-z 0-9 _ . - only")
+            self._unique(names, line.name, f"{path}.name", "another line has this name")
+            if (line.modbus_rtu is None) == (line.modbus_tcp is None):
+                self._problems.add(path, "give exactly one of 'modbus_rtu' and 'modbus_tcp'")
+                continue
+            addresses: dict[str, str] = {}
+            meters = []
+            for number, meter in enumerate(line.meters):
+                at = f"{path}.meters[{number}]"
+                address = str(meter.address)
+                text = f"address {address} is already taken on this line; each meter needs its own"
+                self._unique(addresses, address, f"{at}.address", text)
+                text = f"meter {meter.serial!r} is already listed; a serial stands for one meter"
+                self._unique(serials, meter.serial, f"{at}.serial", text)
+                if (installed := self._meter(line, meter, at)) is not None:
+                    meters.append(installed)
+            lines.append(LineConfig(line.name, line.endpoint, tuple(meters)))
+        return tuple(lines)
+
+    def _unique(self, seen: dict[str, str], value: str, path: str, text: str) -> None:
+        first = seen.setdefault(value, path)
+        if first != path:
+            self._problems.add(path, f"{text} (line {self._problems.line_of(first)})")
+
+    def _meter(self, line: LineSection, meter: MeterSection, at: str) -> InstalledMeter | None:
+        names = self._library.names()
+        if meter.profile not in names:
+            near = difflib.get_close_matches(meter.profile, names, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            known = ", ".join(names[:PROFILES_SHOWN_MAX])
+            text = f"no meter profile {meter.profile!r}; {hint}known: {known}"
+            self._problems.add(f"{at}.profile", text)
+            return None
+        try:
+            profile = self._library.get(meter.profile)
+        except YamlError as error:
+            self._problems.add(f"{at}.profile", f"the profile has a mistake: {error}")
+            return None
+        rtu, serial = line.modbus_rtu, profile.serial
+        if rtu is not None and serial is not None:
+            if rtu.baud not in serial.baud:
+                allowed = ", ".join(map(str, serial.baud))
+                text = f"{meter.profile} cannot run at {rtu.baud} baud; it can at {allowed}"
+                self._problems.add(f"{at}.profile", text)
+            if rtu.parity not in [str(parity.value) for parity in serial.parity]:
+                allowed = ", ".join(parity.value for parity in serial.parity)
+                text = f"{meter.profile} cannot run at parity {rtu.parity}; it can at {allowed}"
+                self._problems.add(f"{at}.profile", text)
+        return InstalledMeter(meter.serial, meter.address, profile)
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

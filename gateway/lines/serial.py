@@ -1,0 +1,45 @@
+"""Serial ports on the event loop: the only module that uses pyserial.
+
+Opens and closes ports; it must not know what travels over them.
+"""
+
+import asyncio
+import contextlib
+import termios
+from typing import cast
+
+import serial  # type: ignore[import-untyped]
+import serial_asyncio  # type: ignore[import-untyped]
+
+from gateway.lines.endpoints import SerialEndpoint
+
+
+async def open_port(endpoint: SerialEndpoint, protocol: asyncio.Protocol) -> asyncio.Transport:
+    """The open port, exclusively ours, with `protocol` attached. Raises OSError with the reason."""
+    loop = asyncio.get_running_loop()
+    try:
+        transport, _ = await serial_asyncio.create_serial_connection(
+            loop,
+            lambda: protocol,
+            endpoint.device,
+            baudrate=endpoint.baud,
+            bytesize=8,
+            parity=endpoint.parity.value,
+            stopbits=endpoint.stop_bits,
+            exclusive=True,
+        )
+    except (ValueError, termios.error) as error:  # SerialException is an OSError already
+        raise OSError(f"{endpoint.device} does not take {endpoint}: {error}") from error
+    return cast("asyncio.Transport", transport)
+
+
+def abort_port(transport: asyncio.Transport) -> None:
+    """Close the port at once; what has not been sent is thrown away.
+
+    Without the throwing away, closing waits for a device that may be gone.
+    """
+    port: serial.Serial | None = transport.get_extra_info("serial")
+    if port is not None and port.is_open:
+        with contextlib.suppress(OSError, termios.error):
+            port.reset_output_buffer()
+    transport.abort()

@@ -1,0 +1,323 @@
+"""The outbox: every batch, durable from before it is sent until the collector has it.
+
+Owns the numbering of batches, the marks of slots and what is still to be delivered. It must not
+know MQTT, lines or what time it is: instants come from its caller.
+"""
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from contract.limits import SEQ_MAX
+from contract.messages import Ack, EpochStatus, OutboxStatus
+from gateway import outbox_room
+from gateway.outbox_file import OutboxError, OutboxFile, OutboxUnavailable
+from gateway.outbox_room import DAMAGED
+from gateway.outbox_values import BatchKey, Draft, Late, SlotDone, Stored
+
+FILE_NAME = "outbox.sqlite3"
+
+_EPOCH = re.compile(r"[0-9a-f]{32}")
+
+log = structlog.get_logger("gateway.outbox")
+
+
+class Outbox:
+    """Not thread-safe: one caller at a time (`gateway.outbox_thread` sees to that).
+
+    Every method raises OutboxUnavailable when the file cannot be used now.
+    """
+
+    def __init__(self, path: Path, *, station: str, epoch: str, bytes_max: int) -> None:
+        if _EPOCH.fullmatch(epoch) is None:
+            raise ValueError("an epoch is 32 hexadecimal digits")
+        self.epoch = epoch
+        self._station = station
+        self._bytes_max = bytes_max
+        self._next = 1
+        self._file = OutboxFile(path, bytes_max, station, self._begin)
+        self._generation = self._fact("generation") or 0
+
+    @classmethod
+    def open(cls, path: Path, *, station: str, epoch: str, bytes_max: int) -> "Outbox":
+        """Open or create the file at `path`, at most `bytes_max` bytes, and begin `epoch` in it.
+
+        A damaged file is moved aside and a new one begun; `take_incident` tells. Raises OutboxError
+        when another process has it, it is of a newer version, or it cannot be made.
+        """
+        try:
+            return cls(path, station=station, epoch=epoch, bytes_max=bytes_max)
+        except (OSError, sqlite3.Error) as error:
+            raise OutboxError(f"{path} cannot be opened: {error}") from error
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def take_incident(self) -> str | None:
+        """What was wrong with a file that had to be moved aside; told once."""
+        incident, self._file.incident = self._file.incident, None
+        return incident
+
+    # -- writing
+
+    def append(
+        self,
+        drafts: Sequence[Draft],
+        *,
+        at: datetime,
+        done: Sequence[SlotDone] = (),
+        late: Late | None = None,
+    ) -> list[BatchKey]:
+        """Keep `drafts` and the marks in one transaction; all durable on return.
+
+        The last of `done` becomes `last_slot()`. `at` is the present instant. On
+        OutboxUnavailable nothing was kept.
+        """
+        first, following = self._next, self._next + len(drafts)
+        assert following <= SEQ_MAX
+
+        def write(db: sqlite3.Connection) -> None:
+            for seq, draft in enumerate(drafts, start=first):
+                self._insert(db, draft, seq, at)
+            db.execute("UPDATE epochs SET next = ? WHERE epoch = ?", (following, self.epoch))
+            _mark(db, done, late, at)
+
+        try:
+            self._file.write(write, sum(len(draft.payload) for draft in drafts))
+        except OutboxUnavailable:
+            # A commit whose fsync failed may have been kept all the same: the reopened file knows.
+            if following == first or self._stored_next() != following:
+                raise
+        self._next = following
+        return [BatchKey(self.epoch, seq) for seq in range(first, following)]
+
+    def apply_acks(self, acks: Sequence[Ack]) -> set[BatchKey]:
+        """Take what the collector has; returns what has become delivered by it.
+
+        Within the highest generation seen, acks only add up. A higher generation replaces all
+        before it: whatever it does not cover is pending again. A lower one is ignored.
+        """
+        generation = max((ack.generation for ack in acks), default=0)
+        acks = [ack for ack in acks if ack.generation == generation]
+        risen = generation > self._generation
+        if generation < self._generation or not (risen or self._has_pending()):
+            return set()
+
+        def write(db: sqlite3.Connection) -> set[BatchKey]:
+            if risen:
+                db.execute("UPDATE batches SET acked = 0 WHERE acked = 1")
+                _set_fact(db, "generation", generation)
+            return {key for ack in acks for key in _cover(db, ack)}
+
+        delivered = self._file.write(write)
+        self._generation = generation
+        return delivered
+
+    def purge(self, before_at: datetime) -> int:
+        """Forget delivered batches that were kept before `before_at`; returns how many.
+
+        Only from the low end of an epoch: what is held stays without holes, so that its lowest
+        seq says truly what can no longer be had.
+        """
+
+        def write(db: sqlite3.Connection) -> int:
+            gone = 0
+            for (epoch_id,) in db.execute("SELECT id FROM epochs").fetchall():
+                (limit,) = db.execute(
+                    "SELECT min(seq) FROM batches WHERE epoch_id = ?"
+                    " AND (acked = 0 OR appended_at >= ?)",
+                    (epoch_id, _ms(before_at)),
+                ).fetchone()
+                gone += outbox_room.delete_below(db, epoch_id, SEQ_MAX if limit is None else limit)
+            db.execute(
+                "DELETE FROM epochs WHERE epoch <> ?"
+                " AND NOT EXISTS (SELECT 1 FROM batches WHERE epoch_id = epochs.id)",
+                (self.epoch,),
+            )
+            return gone
+
+        gone = self._file.write(write)
+        self._file.tidy()
+        return gone
+
+    # -- asking
+
+    def pending(
+        self, limit: int, *, live_since: datetime, except_for: frozenset[BatchKey] = frozenset()
+    ) -> list[Stored]:
+        """Up to `limit` batches to send: those kept since `live_since` first, then the oldest.
+
+        Those in `except_for` are left out. A batch whose bytes no longer have their hash is
+        replaced by a tombstone first.
+        """
+        query = (
+            "SELECT b.id, e.epoch, b.seq, b.appended_at FROM batches b"
+            " JOIN epochs e ON e.id = b.epoch_id WHERE b.acked = 0 ORDER BY b.id {} LIMIT ?"
+        )
+        reach = limit + len(except_for)
+        newest = self._file.read(query.format("DESC"), reach)
+        live = [row for row in reversed(newest) if row[3] >= _ms(live_since)]
+        chosen: dict[BatchKey, int] = {}
+        for row_id, epoch, seq, _ in [*live, *self._file.read(query.format("ASC"), reach)]:
+            key = BatchKey(epoch, seq)
+            if len(chosen) < limit and key not in except_for:
+                chosen.setdefault(key, row_id)
+        return [Stored(key, self._payload(row_id)) for key, row_id in chosen.items()]
+
+    def get(self, key: BatchKey) -> Stored | None:
+        """The batch of `key`, if it is held and still to be delivered."""
+        rows = self._file.read(
+            "SELECT b.id FROM batches b JOIN epochs e ON e.id = b.epoch_id"
+            " WHERE e.epoch = ? AND b.seq = ? AND b.acked = 0",
+            key.epoch,
+            key.seq,
+        )
+        return Stored(key, self._payload(rows[0][0])) if rows else None
+
+    def epochs(self) -> list[EpochStatus]:
+        """The current epoch, then every other that still has something to deliver, oldest first."""
+        rows = self._file.read(
+            "SELECT e.epoch, e.next, (SELECT min(seq) FROM batches WHERE epoch_id = e.id)"
+            " FROM epochs e WHERE e.epoch = ? OR EXISTS (SELECT 1 FROM batches"
+            " INDEXED BY batches_pending WHERE epoch_id = e.id AND acked = 0)"
+            " ORDER BY e.epoch <> ?, e.id",
+            self.epoch,
+            self.epoch,
+        )
+        return [
+            EpochStatus(epoch=epoch, oldest=following if low is None else low, next=following)
+            for epoch, following, low in rows
+        ]
+
+    def usage(self) -> OutboxStatus:
+        """How much waits, and how many bytes of the allowed ones are in use."""
+        waiting = self._file.read("SELECT count(*) FROM batches WHERE acked = 0")[0][0]
+        return OutboxStatus(waiting, self._file.used_bytes(), self._bytes_max)
+
+    def last_slot(self) -> datetime | None:
+        """The slot that was dealt with last; None when none ever was."""
+        ms = self._fact("last_slot")
+        return None if ms is None else _at(ms)
+
+    def retries(self) -> list[SlotDone]:
+        """The meters still wanted for earlier slots, oldest slot first, in the order given."""
+        wanted: dict[tuple[int, int], list[str]] = {}
+        for slot_ms, until_ms, meter in self._file.read(
+            "SELECT slot_at, until_at, meter FROM retries ORDER BY slot_at, rowid"
+        ):
+            wanted.setdefault((slot_ms, until_ms), []).append(meter)
+        return [
+            SlotDone(_at(slot_ms), tuple(meters), _at(until_ms))
+            for (slot_ms, until_ms), meters in wanted.items()
+        ]
+
+    @property
+    def generation(self) -> int:
+        """That of the newest ack taken; 0 when none ever was."""
+        return self._generation
+
+    # -- rows
+
+    def _begin(self, db: sqlite3.Connection) -> None:
+        """Enter the current epoch in a file just opened; in a new file it goes on counting."""
+        db.execute(
+            "INSERT INTO epochs (epoch, next) VALUES (?, ?) ON CONFLICT (epoch) DO NOTHING",
+            (self.epoch, self._next),
+        )
+
+    def _stored_next(self) -> int:
+        following: int = self._file.read("SELECT next FROM epochs WHERE epoch = ?", self.epoch)[0][
+            0
+        ]
+        return following
+
+    def _insert(self, db: sqlite3.Connection, draft: Draft, seq: int, at: datetime) -> None:
+        cursor = db.execute(
+            "INSERT INTO batches (epoch_id, seq, slot_at, appended_at, worth, bytes, sha256)"
+            " SELECT id, ?, ?, ?, ?, ?, ? FROM epochs WHERE epoch = ?",
+            (
+                seq,
+                None if draft.slot_at is None else _ms(draft.slot_at),
+                _ms(at),
+                draft.worth,
+                len(draft.payload),
+                hashlib.sha256(draft.payload).digest(),
+                self.epoch,
+            ),
+        )
+        db.execute("INSERT INTO payloads VALUES (?, ?)", (cursor.lastrowid, draft.payload))
+
+    def _payload(self, row_id: int) -> bytes:
+        rows = self._file.read(
+            "SELECT p.payload, b.sha256 FROM batches b LEFT JOIN payloads p ON p.id = b.id"
+            " WHERE b.id = ?",
+            row_id,
+        )
+        payload: bytes = rows[0][0] or b""
+        if hashlib.sha256(payload).digest() == rows[0][1]:
+            return payload
+        log.error("a batch is damaged; a tombstone takes its place", row=row_id)
+        return self._file.write(lambda db: outbox_room.bury(db, row_id, DAMAGED, self._station))
+
+    def _has_pending(self) -> bool:
+        return bool(self._file.read("SELECT 1 FROM batches WHERE acked = 0 LIMIT 1"))
+
+    def _fact(self, name: str) -> int | None:
+        rows = self._file.read("SELECT value FROM facts WHERE name = ?", name)
+        return rows[0][0] if rows else None
+
+
+def _mark(
+    db: sqlite3.Connection, done: Sequence[SlotDone], late: Late | None, at: datetime
+) -> None:
+    db.execute("DELETE FROM retries WHERE until_at <= ?", (_ms(at),))
+    for mark in done:
+        _set_fact(db, "last_slot", _ms(mark.slot_at))
+        if mark.until_at is not None and mark.until_at > at:
+            db.executemany(
+                "INSERT OR IGNORE INTO retries (slot_at, until_at, meter) VALUES (?, ?, ?)",
+                [(_ms(mark.slot_at), _ms(mark.until_at), meter) for meter in mark.retry],
+            )
+    if late is not None:
+        db.executemany(
+            "DELETE FROM retries WHERE slot_at = ? AND meter = ?",
+            [(_ms(late.slot_at), meter) for meter in late.meters],
+        )
+
+
+def _cover(db: sqlite3.Connection, ack: Ack) -> set[BatchKey]:
+    """Mark what `ack` has; returns what it newly has."""
+    ids: dict[str, int] = dict(db.execute("SELECT epoch, id FROM epochs").fetchall())
+    delivered: set[BatchKey] = set()
+    for entry in ack.epochs:
+        if entry.epoch not in ids:
+            continue
+        for low, high in ((1, entry.upto), *entry.also):
+            rows = db.execute(
+                "UPDATE batches INDEXED BY batches_pending SET acked = 1"
+                " WHERE epoch_id = ? AND acked = 0 AND seq BETWEEN ? AND ? RETURNING seq",
+                (ids[entry.epoch], low, high),
+            ).fetchall()
+            delivered.update(BatchKey(entry.epoch, seq) for (seq,) in rows)
+    return delivered
+
+
+def _set_fact(db: sqlite3.Connection, name: str, value: int) -> None:
+    db.execute(
+        "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value),
+    )
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+def _at(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,0 +1,5 @@
+"""`python -m songlo`: the same as the `songlo` command."""
+
+from songlo.cli import main
+
+main()

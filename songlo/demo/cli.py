@@ -1,0 +1,174 @@
+"""`songlo demo`: options in, a progress bar and a table out.
+
+The terminal's side of the demo; what runs is in `system`, what is awaited in `replay`.
+"""
+
+import signal
+import tempfile
+import time
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from songlo.demo.api import ApiError
+from songlo.demo.options import ZONE, DemoOptions, OptionsError, Transport, period
+from songlo.demo.programs import ProgramFailed, port_is_free
+from songlo.demo.replay import replay
+from songlo.demo.report import Outcome, conclude, table, write_files
+from songlo.demo.system import System, running_system
+
+LIVE_INTERVAL_MIN = 1
+
+# Slots between the end of the replay and now are caught up with when there are this few of them.
+CATCH_UP_MAX = timedelta(days=1, hours=1)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console(stderr=True)
+
+
+@app.command()
+def demo(  # noqa: PLR0913 - one parameter an option
+    grid: Annotated[Path | None, typer.Option(help="A network file; default LV2.101.")] = None,
+    load: Annotated[Path | None, typer.Option(help="A year of load for it.")] = None,
+    start: Annotated[str | None, typer.Option(help="First day, YYYY-MM-DD.")] = None,
+    days: Annotated[int, typer.Option(help="How many days to replay.")] = 31,
+    hours: Annotated[int | None, typer.Option(help="Hours instead of days, up to 24.")] = None,
+    interval: Annotated[int, typer.Option(help="Minutes between two scans.")] = 30,
+    output: Annotated[Path | None, typer.Option(help="Folder for the CSV files.")] = None,
+    exit_: Annotated[bool, typer.Option("--exit", help="End after the replay.")] = False,
+    transport: Annotated[
+        Transport, typer.Option(help="tcp: at full speed; rtu: serial lines at 9600 baud.")
+    ] = Transport.TCP,
+    model: Annotated[
+        str | None, typer.Option(help="One meter model for all, e.g. schneider-iem3155.")
+    ] = None,
+    lines: Annotated[int, typer.Option(help="How many lines the meters are spread over.")] = 4,
+    port: Annotated[int, typer.Option(help="Port of the API and the console.")] = 8000,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep stores, files and logs in this empty folder.")
+    ] = None,
+) -> None:
+    """Run the whole system on a simulated station: replay a period, then stay live.
+
+    With --exit the exit code is 0 only if everything that was due was stored exactly once.
+    """
+    try:
+        start_at, end_at = period(_date(start), days, hours, interval, _today())
+        options = DemoOptions(
+            start_at, end_at, interval, grid, load, transport, model, lines, api_port=port
+        )
+        _check_surroundings(options, keep)
+        with tempfile.TemporaryDirectory(prefix="songlo-demo-") as scratch:
+            code = _run(options, keep or Path(scratch), output, exit_)
+    except OptionsError as error:
+        console.print(f"songlo demo: {error}", style="red", highlight=False)
+        code = 2
+    except (ProgramFailed, ApiError) as error:
+        console.print(f"songlo demo: {error}", style="red", highlight=False, markup=False)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    raise typer.Exit(code)
+
+
+def _run(options: DemoOptions, directory: Path, output: Path | None, exits: bool) -> int:
+    signal.signal(signal.SIGTERM, _interrupt)
+    began = time.monotonic()
+    console.print("Starting simulator, broker, collector and gateway …")
+    with running_system(options, directory, _now()) as system:
+        console.print(f"Console  http://127.0.0.1:{options.api_port}")
+        console.print(f"API key  {system.key}", highlight=False)
+        outcome = _replay(system)
+        Console().print(table(system, outcome, time.monotonic() - began))
+        if output is not None:
+            write_files(system, outcome, output)
+            console.print(f"Wrote {output / 'snapshot.csv'} and {output / 'balance.csv'}")
+        if exits:
+            return 0 if outcome.exact else 1
+        _stay_live(system)
+    return 0
+
+
+def _replay(system: System) -> Outcome:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("meter reads"),
+        TimeRemainingColumn(),
+    )
+    due = system.options.slot_count * len(system.station.meters)
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("Replaying", total=due)
+        progress = replay(
+            system,
+            lambda now: bar.update(
+                task,
+                completed=now.accounted,
+                description=f"{now.now_at.astimezone(ZoneInfo(ZONE)):%d/%m/%Y %H:%M}",
+            ),
+        )
+    return conclude(system, progress)
+
+
+def _stay_live(system: System) -> None:
+    now_at = _now()
+    if timedelta(0) < now_at - system.options.end_at < CATCH_UP_MAX:
+        console.print("Catching up with today …")
+        system.clock.extend(now_at)
+        while system.clock.now() < _last_slot(system.options, now_at):
+            system.check()
+            time.sleep(0.2)
+    system.gateway.stop()
+    system.write_station_file(replace(system.options, interval_min=LIVE_INTERVAL_MIN))
+    system.clock.live()
+    system.gateway.start()
+    console.print("Live: one scan a minute. Ctrl-C ends the demo.")
+    while True:
+        system.check()
+        time.sleep(1)
+
+
+def _last_slot(options: DemoOptions, now_at: datetime) -> datetime:
+    step = timedelta(minutes=options.interval_min)
+    return options.end_at + (now_at - options.end_at) // step * step
+
+
+def _check_surroundings(options: DemoOptions, keep: Path | None) -> None:
+    for name, path in (("--grid", options.grid), ("--load", options.load)):
+        if path is not None and not path.is_file():
+            raise OptionsError(f"{name} {path}: there is no such file")
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        if any(keep.iterdir()):
+            raise OptionsError(f"--keep {keep}: the folder is not empty")
+    if not port_is_free(options.api_port):
+        raise OptionsError(f"--port {options.api_port}: something listens there; choose another")
+
+
+def _date(text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise OptionsError(f"--start {text}: not a date; write it as YYYY-MM-DD") from error
+
+
+def _today() -> date:
+    return _now().astimezone(ZoneInfo(ZONE)).date()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - the one place where the demo reads the real clock
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

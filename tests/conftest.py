@@ -1,0 +1,87 @@
+"""Fixtures that every test may use: real servers, started at their first use and shared.
+
+Servers live for the session, databases for a test. It knows nothing of the product.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.services import InfluxDatabase, InfluxServer, Mosquitto, PostgresServer, ServerProcess
+
+_servers = pytest.StashKey[list[ServerProcess]]()
+
+
+def _remember(request: pytest.FixtureRequest, *processes: ServerProcess) -> None:
+    request.config.stash.setdefault(_servers, []).extend(processes)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the servers' logs beside a failure."""
+    report = yield
+    if report.failed:
+        for process in item.config.stash.get(_servers, []):
+            if tail := process.log_tail():
+                report.sections.append((f"log of {process.name}", tail))
+    return report
+
+
+@pytest.fixture
+def mosquitto_broker(request: pytest.FixtureRequest) -> Iterator[Callable[..., Mosquitto]]:
+    """Starts brokers: mosquitto_broker(extra_config="", persistence=False); gone after the test."""
+    with ExitStack() as stack:
+
+        def start(extra_config: str = "", *, persistence: bool = False) -> Mosquitto:
+            broker = Mosquitto(extra_config, persistence=persistence)
+            stack.callback(broker.close)
+            _remember(request, broker.process)
+            broker.start()
+            return broker
+
+        yield start
+
+
+@pytest.fixture
+def mosquitto(mosquitto_broker: Callable[..., Mosquitto]) -> Mosquitto:
+    """One broker for this test alone: anonymous clients, no persistence."""
+    return mosquitto_broker()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """The session's PostgreSQL server."""
+    with PostgresServer() as server:
+        _remember(request, server.process)
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a new empty database: `postgresql+psycopg://…`."""
+    postgres_server.start()
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.start()
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def influx_server(request: pytest.FixtureRequest) -> Iterator[InfluxServer]:
+    """The session's InfluxDB behind nginx."""
+    with InfluxServer() as server:
+        _remember(request, server.influxd, server.nginx)
+        yield server
+
+
+@pytest.fixture
+def influx(influx_server: InfluxServer) -> Iterator[InfluxDatabase]:
+    """A new empty database; the test may stop its server."""
+    influx_server.start()
+    database = influx_server.create_database()
+    yield database
+    influx_server.start()
+    influx_server.drop_database(database)

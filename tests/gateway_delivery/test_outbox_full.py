@@ -1,0 +1,169 @@
+"""A full outbox and a full disk: what goes first, and that it recovers by itself."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.limits import BATCH_BYTES_MAX
+from contract.messages import decode_batch
+from gateway.outbox import Outbox
+from gateway.outbox_file import OutboxUnavailable
+from tests.gateway_delivery.building import MIB, ack, at, open_outbox, scan_draft
+
+FILLER = 50_000
+DISK_MIB = 40
+
+
+def kinds(outbox: Outbox) -> dict[int, str]:
+    """By seq: "index", "interval" or the kind of the scan that a tombstone stands for, in capitals."""
+    found = {}
+    for row in outbox.pending(100_000, live_since=at(10**7)):
+        batch = decode_batch(row.payload)
+        if batch.tombstone is not None:
+            assert batch.tombstone.reason == "overflow"
+            found[row.key.seq] = batch.tombstone.kind.value.upper()
+        else:
+            assert batch.scan is not None
+            found[row.key.seq] = batch.scan.kind.value
+    return found
+
+
+def test_instantaneous_scans_go_before_index_scans_oldest_first(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path, bytes_max=4 * MIB)
+    for n in range(120):
+        outbox.append([scan_draft(n, index=n % 10 == 0, filler=FILLER)], at=at(n))
+    found = kinds(outbox)
+    assert sorted(found) == list(range(1, 121)), "every number still stands for something"
+    assert [seq for seq, kind in found.items() if kind == "INDEX"] == []
+    dropped = [seq for seq, kind in found.items() if kind == "INTERVAL"]
+    kept = [seq for seq, kind in found.items() if kind == "interval"]
+    assert dropped
+    assert kept
+    assert max(dropped) < min(kept)
+    assert outbox.usage().used_bytes <= 4 * MIB
+    outbox.close()
+
+
+def test_index_scans_go_when_nothing_else_is_left(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path, bytes_max=4 * MIB)
+    for n in range(120):
+        outbox.append([scan_draft(n, index=True, filler=FILLER)], at=at(n))
+    found = kinds(outbox)
+    assert sorted(found) == list(range(1, 121))
+    dropped = [seq for seq, kind in found.items() if kind == "INDEX"]
+    assert dropped == list(range(1, len(dropped) + 1))
+    assert found[120] == "index"
+    outbox.close()
+
+
+def test_delivered_batches_go_before_any_other(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path, bytes_max=4 * MIB)
+    for n in range(40):
+        outbox.append([scan_draft(n, filler=FILLER)], at=at(n))
+    outbox.apply_acks([ack(1, {1: 20}, {1: [(31, 40)]})])
+    for n in range(40, 85):
+        outbox.append([scan_draft(n, filler=FILLER)], at=at(n))
+    waiting = kinds(outbox)
+    assert list(waiting) == [*range(21, 31), *range(41, 86)]
+    assert set(waiting.values()) == {"interval"}, "nothing undelivered was dropped"
+    assert outbox.epochs()[0].oldest > 1
+    outbox.close()
+
+
+def test_a_tombstone_stays_the_same_afterwards_and_is_delivered_like_a_batch(
+    tmp_path: Path,
+) -> None:
+    outbox = open_outbox(tmp_path, bytes_max=4 * MIB)
+    for n in range(100):
+        outbox.append([scan_draft(n, filler=FILLER)], at=at(n))
+    before = outbox.pending(1, live_since=at(10**7))
+    assert decode_batch(before[0].payload).tombstone is not None
+    for n in range(100, 140):
+        outbox.append([scan_draft(n, filler=FILLER)], at=at(n))
+    assert outbox.pending(1, live_since=at(10**7)) == before
+    outbox.apply_acks([ack(1, {1: 1})])
+    assert outbox.get(before[0].key) is None
+    outbox.close()
+
+
+def test_even_records_go_in_the_end_from_the_low_end(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path, bytes_max=4 * MIB)
+    wide = scan_draft(0, meters=2_000)  # its tombstone is a large part of it
+    assert len(wide.payload) < BATCH_BYTES_MAX
+    for n in range(800):
+        outbox.append([scan_draft(n, meters=2_000)], at=at(n))
+    (status,) = outbox.epochs()
+    assert 1 < status.oldest < status.next == 801
+    found = kinds(outbox)
+    assert list(found) == list(range(status.oldest, 801))
+    outbox.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of DISK_MIB of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("a file system can be mounted by root only; `make test` as root runs this")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "songlo-test", folder], check=True
+    )
+    yield folder
+    # Lazily: a test that failed may have left its outbox open, and its own failure is the one to see.
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_costs_old_batches_and_is_recovered_from(small_disk: Path) -> None:
+    outbox = open_outbox(small_disk, bytes_max=64 * MIB)
+    ballast = small_disk / "outbox.sqlite3.ballast"
+    assert ballast.stat().st_size == 8 * MIB
+    for n in range(60):
+        outbox.append([scan_draft(n, filler=FILLER)], at=at(n))
+    fill = small_disk / "somebody-elses"
+    with fill.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(b"x" * 4096)
+    for n in range(60, 300):
+        outbox.append([scan_draft(n, filler=FILLER)], at=at(n))
+    assert not ballast.exists(), "given up"
+    found = kinds(outbox)
+    assert sorted(found) == list(range(1, 301))
+    assert found[1] == "INTERVAL"
+    assert found[300] == "interval"
+
+    outbox.purge(at(-1))
+    assert not ballast.exists(), "not while there is little room"
+    fill.unlink()
+    outbox.purge(at(-1))
+    assert ballast.exists(), "set aside again"
+    for n in range(300, 400):
+        outbox.append([scan_draft(n, index=True, filler=FILLER)], at=at(n))
+    assert [seq for seq, kind in kinds(outbox).items() if kind == "INTERVAL"] == [
+        seq for seq, kind in found.items() if kind == "INTERVAL"
+    ], "nothing more was dropped once there was room"
+    outbox.apply_acks([ack(1, {1: 400})])
+    outbox.append([scan_draft(400)], at=at(400))
+    assert kinds(outbox) == {401: "interval"}
+    outbox.close()
+
+
+def test_an_outbox_that_cannot_write_says_so_and_writes_again_later(small_disk: Path) -> None:
+    outbox = open_outbox(small_disk, bytes_max=64 * MIB)
+    outbox.append([scan_draft(0)], at=at(0))
+    (small_disk / "outbox.sqlite3.ballast").unlink()  # somebody's hand: nothing to fall back on
+    fill = small_disk / "somebody-elses"
+    with fill.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(b"x" * 512)
+    with pytest.raises(OutboxUnavailable):
+        for n in range(1, 200):
+            outbox.append([scan_draft(n, index=True, filler=FILLER)], at=at(n))
+    fill.unlink()
+    (key,) = outbox.append([scan_draft(500)], at=at(500))
+    found = kinds(outbox)
+    assert max(found) == key.seq
+    outbox.close()

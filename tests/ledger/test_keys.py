@@ -1,0 +1,86 @@
+"""API keys: shown once, checked in constant time, refused without saying why."""
+
+from datetime import timedelta
+
+import pytest
+
+from collector.errors import Conflict, InvalidRequest, NotFound
+from collector.ledger import Ledger
+from collector.operations.keys import (
+    KeyRefused,
+    add_key,
+    check_key,
+    list_keys,
+    revoke_key,
+)
+from tests.ledger.building import NOW
+
+HOUR = timedelta(hours=1)
+
+
+def test_a_key_says_who_it_is_and_is_not_stored(ledger: Ledger) -> None:
+    key = add_key(ledger, name="clerk", scopes=["read", "snapshot", "read"], now=NOW)
+    _, prefix, secret = key.split("_")
+    assert key.startswith("sgl_")
+    assert len(bytes.fromhex(secret)) * 8 == 160
+    identity = check_key(ledger, key, NOW)
+    assert (identity.name, identity.scopes) == ("clerk", frozenset({"read", "snapshot"}))
+    with ledger.read() as uow:
+        stored = uow.keys.by_prefix(prefix)
+        assert stored is not None
+        assert len(stored.sha256) == 32
+        assert secret not in repr(stored)
+        [entry] = uow.audit.newest(5)
+    assert (entry.action, entry.subject) == ("key.add", "clerk")
+    assert secret not in repr(entry)
+
+
+def test_keys_differ(ledger: Ledger) -> None:
+    keys = {add_key(ledger, name=f"k{n}", scopes=["read"], now=NOW) for n in range(20)}
+    assert len(keys) == 20
+
+
+def test_what_is_no_good_key_is_refused_all_alike(ledger: Ledger) -> None:
+    key = add_key(ledger, name="clerk", scopes=["read"], now=NOW, expires_at=NOW + HOUR)
+    head, prefix, secret = key.split("_")
+    wrong_secret = f"{head}_{prefix}_{secret[::-1]}"
+    wrong_prefix = f"{head}_{prefix[::-1]}_{secret}"
+    said = set()
+    for wrong in ("", "x", "sgl__", key[:-1], key + "0", key.upper(), wrong_secret, wrong_prefix):
+        with pytest.raises(KeyRefused) as caught:
+            check_key(ledger, wrong, NOW)
+        said.add(str(caught.value))
+    assert len(said) == 1
+
+
+def test_a_key_expires(ledger: Ledger) -> None:
+    key = add_key(ledger, name="clerk", scopes=["read"], now=NOW, expires_at=NOW + HOUR)
+    check_key(ledger, key, NOW + HOUR - timedelta(seconds=1))
+    with pytest.raises(KeyRefused):
+        check_key(ledger, key, NOW + HOUR)
+
+
+def test_a_key_is_revoked(ledger: Ledger) -> None:
+    key = add_key(ledger, name="clerk", scopes=["read"], now=NOW)
+    revoke_key(ledger, name="clerk", now=NOW + HOUR)
+    with pytest.raises(KeyRefused):
+        check_key(ledger, key, NOW + HOUR)
+    with pytest.raises(NotFound):
+        revoke_key(ledger, name="clerk", now=NOW + HOUR)
+    [view] = list_keys(ledger)
+    assert (view.name, view.revoked_at) == ("clerk", NOW + HOUR)
+
+
+def test_what_cannot_be_a_key_is_refused(ledger: Ledger) -> None:
+    for name in ("", "-x", "a b", "x" * 65):
+        with pytest.raises(InvalidRequest):
+            add_key(ledger, name=name, scopes=["read"], now=NOW)
+    for scopes in ([], ["all"]):
+        with pytest.raises(InvalidRequest):
+            add_key(ledger, name="clerk", scopes=scopes, now=NOW)
+    with pytest.raises(InvalidRequest):
+        add_key(ledger, name="clerk", scopes=["read"], now=NOW, expires_at=NOW)
+    add_key(ledger, name="clerk", scopes=["read"], now=NOW)
+    with pytest.raises(Conflict):
+        add_key(ledger, name="clerk", scopes=["read"], now=NOW)
+    assert len(list_keys(ledger)) == 1

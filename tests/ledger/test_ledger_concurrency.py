@@ -1,0 +1,103 @@
+"""Several collectors on one PostgreSQL: the same reads at once, counted once."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from collector.errors import Conflict
+from collector.ledger import Ledger
+from collector.ledger.index_reads import IndexBlock, IndexInsertion
+from collector.operations.keys import add_key
+from contract.messages import MeterRead, ScanKind
+from contract.registers import IMPORT_ACTIVE
+from tests.ledger.building import EPOCH, GATEWAY, NOW, midnight
+
+T = midnight("2026-10-20")
+METERS = 300
+WRITERS = 4
+
+
+def block(seq: int, values: dict[str, int]) -> IndexBlock:
+    reads: list[MeterRead] = [(meter, 0, [value], 0) for meter, value in values.items()]
+    slot = T + timedelta(minutes=30 * seq)
+    return IndexBlock(GATEWAY, EPOCH, seq, ScanKind.INDEX, slot, [IMPORT_ACTIVE], reads)
+
+
+def test_the_same_batches_from_several_writers_in_any_order(postgres_url: str) -> None:
+    blocks = [block(seq, {f"M{n}": n + seq for n in range(METERS)}) for seq in range(10)]
+    ledgers = [Ledger(postgres_url) for _ in range(WRITERS)]
+    ledgers[0].migrate()
+    start = threading.Barrier(WRITERS)
+
+    def write(number: int) -> list[IndexInsertion]:
+        order = blocks if number % 2 else blocks[::-1]
+        start.wait(10)
+        done = []
+        for pair in zip(order[::2], order[1::2], strict=True):
+            with ledgers[number].begin() as uow:
+                done.append(uow.index_reads.insert_many(pair, NOW))
+        return done
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        done = [one for part in pool.map(write, range(WRITERS)) for one in part]
+    assert sum(one.inserted for one in done) == METERS * len(blocks)
+    assert sum(one.repeated for one in done) == METERS * len(blocks) * (WRITERS - 1)
+    assert not any(one.conflicts for one in done)
+    for ledger in ledgers:
+        ledger.close()
+
+
+def test_of_two_values_one_is_kept_and_the_other_reported(postgres_url: str) -> None:
+    ledgers = [Ledger(postgres_url) for _ in range(2)]
+    ledgers[0].migrate()
+    start = threading.Barrier(2)
+
+    def write(number: int) -> IndexInsertion:
+        one = block(number, {f"M{n}": 10 * n + number for n in range(METERS)})
+        same_slot = IndexBlock(
+            one.gateway, one.epoch, one.seq, one.kind, T, one.registers, one.reads
+        )
+        start.wait(10)
+        with ledgers[number].begin() as uow:
+            return uow.index_reads.insert_many([same_slot], NOW)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(write, range(2))
+    assert first.inserted + second.inserted == METERS
+    assert len(first.conflicts) + len(second.conflicts) == METERS
+    with ledgers[0].read() as uow:
+        assert uow.index_reads.count_conflicts() == METERS
+    for ledger in ledgers:
+        ledger.close()
+
+
+def test_of_two_keys_of_one_name_one_is_made(postgres_url: str) -> None:
+    ledgers = [Ledger(postgres_url) for _ in range(2)]
+    ledgers[0].migrate()
+    start = threading.Barrier(2)
+
+    def make(number: int) -> bool:
+        start.wait(10)
+        try:
+            add_key(ledgers[number], name="clerk", scopes=["read"], now=NOW)
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(make, range(2))) == [False, True]
+    for ledger in ledgers:
+        ledger.close()
+
+
+@pytest.mark.timeout(30)
+def test_a_reader_is_not_held_up_by_a_writer(postgres_url: str) -> None:
+    ledger = Ledger(postgres_url)
+    ledger.migrate()
+    with ledger.begin() as writer:
+        writer.index_reads.insert_many([block(1, {"M1": 1})], NOW)
+        with ledger.read() as reader:
+            assert reader.index_reads.of_meter("M1", T, T + timedelta(days=1)) == []
+    ledger.close()

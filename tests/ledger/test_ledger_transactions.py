@@ -1,0 +1,78 @@
+"""Transactions of the ledger: all or nothing, one view, and no writing while reading."""
+
+import threading
+
+import pytest
+
+from collector.errors import LedgerStateError
+from collector.ledger import Ledger
+from collector.ledger.audit import AuditEntry
+from collector.registry.values import Station
+from tests.ledger.building import NOW
+
+
+class Stop(Exception):
+    pass
+
+
+def add_and_stop(ledger: Ledger) -> None:
+    with ledger.begin() as uow:
+        uow.registry.add_stations([Station("T1", "one")])
+        uow.audit.add(AuditEntry(NOW, "tester", "add", "T1", {"n": 1}))
+        raise Stop
+
+
+def test_a_block_that_raises_leaves_nothing(ledger: Ledger) -> None:
+    with pytest.raises(Stop):
+        add_and_stop(ledger)
+    with ledger.read() as uow:
+        assert uow.registry.stations() == []
+        assert uow.audit.newest(10) == []
+
+
+def test_a_block_that_ends_is_kept(ledger: Ledger) -> None:
+    entry = AuditEntry(NOW, "tester", "add", "T1", {"n": 1})
+    with ledger.begin() as uow:
+        uow.registry.add_stations([Station("T1", "một", "Sông Lô", 250)])
+        uow.audit.add(entry)
+    with ledger.read() as uow:
+        assert uow.registry.stations() == [Station("T1", "một", "Sông Lô", 250)]
+        assert uow.audit.newest(10) == [entry]
+
+
+def test_reading_cannot_write(ledger: Ledger) -> None:
+    with pytest.raises(LedgerStateError), ledger.read() as uow:
+        uow.registry.add_stations([Station("T1", "one")])
+    # The same connection may write again afterwards.
+    with ledger.begin() as uow:
+        uow.registry.add_stations([Station("T1", "one")])
+
+
+def test_a_reader_sees_one_moment(ledger: Ledger) -> None:
+    with ledger.read() as reader:
+        assert reader.registry.stations() == []
+        with ledger.begin() as writer:
+            writer.registry.add_stations([Station("T1", "one")])
+        assert reader.registry.stations() == []
+    with ledger.read() as reader:
+        assert len(reader.registry.stations()) == 1
+
+
+def test_writers_wait_for_each_other(ledger: Ledger) -> None:
+    first_is_in = threading.Event()
+
+    def write_first() -> None:
+        with ledger.begin() as uow:
+            uow.registry.add_stations([Station("T1", "one")])
+            first_is_in.set()
+            # Long enough that the other one does have to wait.
+            threading.Event().wait(0.3)
+
+    thread = threading.Thread(target=write_first)
+    thread.start()
+    assert first_is_in.wait(10)
+    with ledger.begin() as uow:
+        uow.registry.add_stations([Station("T2", "two")])
+    thread.join()
+    with ledger.read() as uow:
+        assert [row.station for row in uow.registry.stations()] == ["T1", "T2"]
