@@ -67,6 +67,5 @@ def parse_instant(text: str, zone: str) -> datetime:
 
 def format_instant(at: datetime) -> str:
     """RFC 3339 in UTC with Z; milliseconds only where they are not zero."""
-    utc = at.astimezone(UTC)
-    timespec = "milliseconds" if utc.microsecond >= 1000 else "seconds"
-    return utc.replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
+    timespec = "milliseconds" if at.microsecond >= 1000 else "seconds"
+    return at.astimezone(UTC).isoformat(timespec=timespec)[:-6] + "Z"

@@ -36,6 +36,13 @@ app.add_typer(registry_app, name="registry")
 app.add_typer(key_app, name="key")
 app.add_typer(quarantine_app, name="quarantine")
 
+
+@app.callback()
+def _root() -> None:
+    """Store, balance and bill what arrives."""
+    configure_logging()
+
+
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The collector file (docs/collector-file.md).")
 ]
@@ -74,7 +81,6 @@ def run(
     role: Annotated[Role, typer.Option(help="What this process does.")] = Role.ALL,
 ) -> None:
     """Take batches from the broker and serve the API until stopped (SIGTERM)."""
-    configure_logging()
     with _reported():
         run_collector(load_config(config), role)
 

@@ -32,13 +32,13 @@ def _field(name: str) -> str:
     return f'"{BY_FIELD[name].field}"'
 
 
-def _daily_energy(meters: str, *columns: tuple[str, str]) -> str:
-    """A subquery: energy taken by each of `meters` on each civil day, in Wh.
+def _daily_energy(register: str, meters: str, *columns: tuple[str, str]) -> str:
+    """A subquery: what each of `meters` added to `register` on each civil day, in Wh.
 
     Each column is (factor, name). Subqueries that are asked for together must have the same
     columns, because InfluxQL takes their types from the first.
     """
-    energy = f"DIFFERENCE(FIRST({_field('import_wh')}))"
+    energy = f"DIFFERENCE(FIRST({_field(register)}))"
     selected = ", ".join(f'{energy} * {factor} AS "{name}"' for factor, name in columns)
     return (
         f'(SELECT {selected} FROM "{MEASUREMENT}" '
@@ -55,15 +55,31 @@ def _phase_band(field: str) -> str:
     )
 
 
-_IN = _daily_energy(_IS_HEAD, ("$head_multiplier", "energy"))
-_SOLD = _daily_energy(_IS_CUSTOMER, ("1", "energy"))
-_IN_LESS_SOLD = ", ".join(
+_IN = ", ".join(
     (
-        _daily_energy(_IS_HEAD, ("$head_multiplier", "lost"), ("$head_multiplier", "in")),
-        _daily_energy(_IS_CUSTOMER, ("-1", "lost"), ("0", "in")),
+        _daily_energy("import_wh", _IS_HEAD, ("$head_multiplier", "energy")),
+        _daily_energy("export_wh", _IS_HEAD, ("-$head_multiplier", "energy")),
     )
 )
-_LOSS_PERCENT = 'SELECT SUM("lost") / SUM("in") * 100 AS "loss"'
+_SOLD = ", ".join(
+    (
+        _daily_energy("import_wh", _IS_CUSTOMER, ("1", "energy")),
+        _daily_energy("export_wh", _IS_CUSTOMER, ("-1", "energy")),
+    )
+)
+# As the collector's balance has it: the per cent is over all that the network received, from the
+# head and from customers who feed in.
+_IN_LESS_SOLD = ", ".join(
+    (
+        _daily_energy(
+            "import_wh", _IS_HEAD, ("$head_multiplier", "lost"), ("$head_multiplier", "received")
+        ),
+        _daily_energy("export_wh", _IS_HEAD, ("-$head_multiplier", "lost"), ("0", "received")),
+        _daily_energy("import_wh", _IS_CUSTOMER, ("-1", "lost"), ("0", "received")),
+        _daily_energy("export_wh", _IS_CUSTOMER, ("1", "lost"), ("1", "received")),
+    )
+)
+_LOSS_PERCENT = 'SELECT SUM("lost") / SUM("received") * 100 AS "loss"'
 _BY_DAY = f"WHERE $timeFilter {_DAY} fill(none)"
 
 STATIONS = f'SHOW TAG VALUES FROM "{MEASUREMENT}" WITH KEY = "station"'
@@ -87,19 +103,19 @@ VOLTAGE_BAND = (
 """Lowest and highest voltage at any meter and phase of the station, in V."""
 
 DAILY_ENERGY_IN = f'SELECT SUM("energy") AS "energy in" FROM {_IN} {_BY_DAY}'
-"""Energy through the head meters by civil day, in Wh."""
+"""Net energy through the head meters by civil day, in Wh."""
 
 DAILY_ENERGY_SOLD = f'SELECT SUM("energy") AS "energy sold" FROM {_SOLD} {_BY_DAY}'
-"""Energy through all other meters by civil day, in Wh."""
+"""Net energy through all other meters by civil day, in Wh."""
 
 DAILY_LOSS = f'SELECT SUM("lost") AS "loss" FROM {_IN_LESS_SOLD} {_BY_DAY}'
 """Energy in less energy sold by civil day, in Wh."""
 
 DAILY_LOSS_PERCENT = f"{_LOSS_PERCENT} FROM {_IN_LESS_SOLD} {_BY_DAY}"
-"""The same as a share of the energy in, in per cent."""
+"""The same as a share of the energy received, in per cent."""
 
 PERIOD_LOSS_PERCENT = f"{_LOSS_PERCENT} FROM {_IN_LESS_SOLD} WHERE $timeFilter"
-"""Loss over all whole days shown, as a share of their energy in, in per cent."""
+"""Loss over all whole days shown, as a share of the energy received, in per cent."""
 
 _LAST_INDEX = (
     f'SELECT LAST({_field("import_wh")}) AS "index" FROM "{MEASUREMENT}" '

@@ -3,8 +3,8 @@
 It arranges the queries of `dashboards.queries`; what they mean is said there.
 
 Which meter is the head meter is the registry's knowledge and not in InfluxDB, where it would be a
-tag that changes with every exchange. So `$head` is chosen from the station's serials; the console
-links here with `?var-station=…&var-head=…`, which fills it in.
+tag that changes with every exchange. So `$head` is chosen from the station's serials; a link with
+`?var-station=…&var-head=…` fills it in.
 """
 
 from dashboards import queries

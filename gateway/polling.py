@@ -6,9 +6,9 @@ delivered.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from time import monotonic
 
 import structlog
 
@@ -97,7 +97,7 @@ class Poller:
         due = self._schedule.between(max(self._last_at, now - GAP_REACH), now)
         fresh = due.pop() if due and now - due[-1].at < self._grace else None
         self._miss(due, now)
-        self._seen = (now, time.monotonic())
+        self._seen = (now, monotonic())
         if fresh is not None:
             await self._scan(fresh)
         elif due:
@@ -114,7 +114,7 @@ class Poller:
             reason = GapReason.GATEWAY_DOWN
         else:
             seen_at, seen_s = self._seen
-            busy = timedelta(seconds=time.monotonic() - seen_s)
+            busy = timedelta(seconds=monotonic() - seen_s)
             jumped = now - seen_at > busy + self._grace
             reason = GapReason.CLOCK_JUMP if jumped else GapReason.OVERRUN
         log.warning(

@@ -91,6 +91,7 @@ class Uplink:
         self._wake = asyncio.Event()
         self._acks: deque[Ack] = deque(maxlen=ACKS_WAITING_MAX)
         self._under_way: dict[BatchKey, _Sent] = {}
+        self._connection: BrokerConnection | None = None
         self._count = 0
         self._said: object = None
         self._changed = True
@@ -109,6 +110,7 @@ class Uplink:
             connection = BrokerConnection(
                 self._broker, self._offline, received=self._receive, ended=self._wake.set
             )
+            self._connection = connection
             began_s = time.monotonic()
             try:
                 await connection.open()

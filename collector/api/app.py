@@ -83,11 +83,7 @@ def _openapi(app: FastAPI) -> Callable[[], JSONResponse]:
                 description=app.description,
                 routes=app.routes,
             )
-            schemas = made["components"]["schemas"]
-            schemas |= problems.problem_schemas()
-            # What FastAPI would answer by itself, and this application never does.
-            schemas.pop("HTTPValidationError", None)
-            schemas.pop("ValidationError", None)
+            made["components"]["schemas"] |= problems.problem_schemas()
             app.openapi_schema = made
         return app.openapi_schema
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,8 +25,7 @@ _BILLED = frozenset(BILLED_REGISTERS)
 _ONE = Fraction(1)
 
 
-@dataclass(frozen=True, slots=True)
-class IndexAt:
+class IndexAt(NamedTuple):
     """The index that stands for an instant: its value, and when it was really read.
 
     `actual` says that it was read for that very instant, or on the spot at an exchange.
@@ -41,6 +41,9 @@ Boundary = tuple[str, datetime, datetime]
 
 Indices = Mapping[Boundary, Mapping[str, IndexAt]]
 """What was found for each boundary, by register. A boundary without reads may be absent."""
+
+
+_NOTHING: Mapping[str, IndexAt] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,22 +183,27 @@ def _cut(
         yield Stretch(installation, from_at, to_at, ratio)
 
 
-def _at_start(part: Stretch, indices: Indices) -> dict[str, IndexAt]:
+def _at_start(part: Stretch, indices: Indices) -> Mapping[str, IndexAt]:
     where = part.installation
-    found = dict(indices.get((where.point, where.installed_at, part.from_at), {}))
+    found = indices.get((where.point, where.installed_at, part.from_at), _NOTHING)
     if part.from_at == where.installed_at:
-        for register, value in where.install_indices.items():
-            found[register] = IndexAt(value, part.from_at, actual=True)
+        return _on_the_spot(found, where.install_indices, part.from_at)
     return found
 
 
-def _at_end(part: Stretch, indices: Indices) -> dict[str, IndexAt]:
+def _at_end(part: Stretch, indices: Indices) -> Mapping[str, IndexAt]:
     where = part.installation
-    found = dict(indices.get((where.point, where.installed_at, part.to_at), {}))
+    found = indices.get((where.point, where.installed_at, part.to_at), _NOTHING)
     if part.to_at == where.removed_at:
-        for register, value in where.removal_indices.items():
-            found[register] = IndexAt(value, part.to_at, actual=True)
+        return _on_the_spot(found, where.removal_indices, part.to_at)
     return found
+
+
+def _on_the_spot(
+    found: Mapping[str, IndexAt], written: Mapping[str, int], at: datetime
+) -> Mapping[str, IndexAt]:
+    """What was found, and before it what was written down at an exchange."""
+    return {**found, **{reg: IndexAt(value, at, actual=True) for reg, value in written.items()}}
 
 
 def _line(

@@ -20,6 +20,9 @@ REGISTERS = (IMPORT_ACTIVE, EXPORT_ACTIVE, POWER)
 STEPS_MIN = (1, 2, 5, 10, 15, 30, 60)
 STEP_DEFAULT = timedelta(minutes=30)
 
+# How far beyond a day's ends reads may bridge one that is missing there: a missed midnight.
+LOOK_AROUND = timedelta(hours=2)
+
 
 @dataclass(frozen=True, slots=True)
 class PlotMeter:
@@ -73,7 +76,7 @@ def plot_day(
     to_at: datetime,
     step: timedelta,
 ) -> DayPlot:
-    """The plot of [from_at, to_at) from `reads`, which should reach one step beyond `to_at`.
+    """The plot of [from_at, to_at) from `reads`, which should reach LOOK_AROUND beyond both ends.
 
     A meter's index at an interval's start is its first read within the interval. Where reads are
     missing, what was used between two of them is spread evenly over the intervals between, so
@@ -84,10 +87,8 @@ def plot_day(
     for meter in meters:
         by_serial.setdefault(meter.meter, []).append(_Segment(meter))
     for read in reads:
-        row = (read.at - from_at) // step
-        if 0 <= row <= rows:
-            for segment in by_serial.get(read.meter, ()):
-                segment.take(row, read)
+        for segment in by_serial.get(read.meter, ()):
+            segment.take((read.at - from_at) // step, read)
     segments = [segment for group in by_serial.values() for segment in group]
     head = _sum(rows, [segment for segment in segments if segment.meter.is_head])
     sold = _sum(rows, [segment for segment in segments if not segment.meter.is_head])
@@ -161,6 +162,8 @@ def _sum(rows: int, segments: Sequence[_Segment]) -> _Sum:
     )
     for segment in segments:
         for row, wh, spread in segment.uses():
+            if not 0 <= row < rows:
+                continue
             total.wh[row] = (total.wh[row] or 0) + wh
             total.seen[row].add(segment.meter.point)
             total.spread[row] |= spread
@@ -171,6 +174,6 @@ def _power(rows: int, heads: Sequence[_Segment]) -> list[float | None]:
     shown: list[float | None] = [None] * rows
     for head in heads:
         for row, power_w in head.power_w.items():
-            if row < rows:
+            if 0 <= row < rows:
                 shown[row] = (shown[row] or 0.0) + power_w
     return shown

@@ -3,6 +3,7 @@
 Gathered from the operations that the API uses too; it must not know HTTP, templates or languages.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from decimal import Decimal
 from collector.balance.station import Balance
 from collector.civil import day_bounds
 from collector.console.dayplot import (
+    LOOK_AROUND,
     REGISTERS,
     STEP_DEFAULT,
     PlotMeter,
@@ -25,6 +27,8 @@ from collector.web.context import Context
 
 BALANCE_DAYS = 31
 COLLECTION_DAYS = 7
+
+_DIGITS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +176,15 @@ def day_data(context: Context, station: str, day: date) -> DayData:
     """The plot of one day of a station. Raises NotFound, StoreUnavailable."""
     registry.station(context.ledger, station)
     from_at, to_at = day_bounds(day, context.zone)
-    meters = _plot_meters(context, station, from_at, to_at)
+    meters = plot_meters(context, station, from_at, to_at)
     heads = [meter for meter in meters if meter.is_head]
     step = STEP_DEFAULT
     if heads:
         head_reads = context.store.readings(heads[-1].meter, from_at, to_at)
         step = step_of([read.at for read in head_reads])
-    reads = context.store.station_reads(station, from_at, to_at + step, REGISTERS)
+    reads = context.store.station_reads(
+        station, from_at - LOOK_AROUND, to_at + LOOK_AROUND, REGISTERS
+    )
     plot = plot_day(reads, meters, from_at, to_at, step)
     return DayData(
         from_at=from_at,
@@ -195,10 +201,13 @@ def day_data(context: Context, station: str, day: date) -> DayData:
     )
 
 
-def _point_order(row: PointRow) -> tuple[bool, bool, float, str]:
-    """What lacks today's index first, then the head, then the oldest index."""
-    age_s = float("inf") if row.age_s is None else row.age_s
-    return (row.has_index, row.role != Role.HEAD.value, -age_s, row.point)
+def _point_order(row: PointRow) -> tuple[bool, bool, float, list[tuple[int, str]]]:
+    """What lacks today's index first, then the head, then the oldest index; 9 before 10."""
+    age_min = float("inf") if row.age_s is None else row.age_s // 60
+    parts = [
+        (int(part), "") if part.isdecimal() else (0, part) for part in _DIGITS.split(row.point)
+    ]
+    return (row.has_index, row.role != Role.HEAD.value, -age_min, parts)
 
 
 def _day_row(day: date, balance: Balance) -> DayRow:
@@ -212,7 +221,7 @@ def _day_row(day: date, balance: Balance) -> DayRow:
     )
 
 
-def _plot_meters(
+def plot_meters(
     context: Context, station: str, from_at: datetime, to_at: datetime
 ) -> list[PlotMeter]:
     """The meters that were at the station's points at any time of the range, by installation."""

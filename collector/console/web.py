@@ -23,11 +23,10 @@ from collector.console.session import (
     set_cookie,
 )
 from collector.console.words import problem_text, reason_text, role_text
-from collector.errors import CollectorError
 from collector.operations import keys
 from collector.operations.keys import KeyIdentity
 from collector.web.context import context_of
-from collector.web.problems import Problem
+from collector.web.problems import Problem, Unauthorized
 from collector.web.scopes import Scope, require
 
 LANGUAGE_COOKIE = "songlo_language"
@@ -37,7 +36,7 @@ LANGUAGE_LIFETIME = timedelta(days=365)
 _PROGRAM_PATHS = ("/v1", "/health", "/metrics", "/openapi.json", "/console/data/")
 
 
-class LoginNeeded(CollectorError):
+class LoginNeeded(Unauthorized):
     """A page was asked for without an open session (HTTP 401, or a way to the login page)."""
 
     code = "login_needed"

@@ -141,13 +141,14 @@ class Link:
 
         What is no ack of this contract is left out: it binds nobody.
         """
-        while not self._subscribed.empty():
-            self._subscribed.get()
-        self._client.subscribe(topics.ack_filter(), 1)
+        # QoS 0: what a persistent session has waiting fills the in-flight window at once, and an
+        # ack with QoS 1 would wait behind it until batches are taken, which they are not yet.
+        _, mid = self._client.subscribe(topics.ack_filter(), 0)
         deadline = time.monotonic() + QUIET_MAX_S
         collected: dict[str, Ack] = {}
         try:
-            self._subscribed.get(timeout=QUIET_MAX_S)
+            while self._subscribed.get(timeout=QUIET_MAX_S) != mid:
+                pass
             while time.monotonic() < deadline:
                 topic, payload = self._retained_acks.get(timeout=QUIET_S)
                 deadline = max(deadline, time.monotonic() + QUIET_S)

@@ -5,8 +5,9 @@ when to try again: its caller decides that.
 """
 
 import json
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -73,6 +74,11 @@ class Pipeline:
         self._store = store
         self._now = now
         self._metrics = metrics
+        # Two threads take steps of two groups at a time. SQLite lets one write and has the other
+        # ask again after growing pauses; a lock wakes it at once.
+        self._writing = threading.Lock()
+        # What was claimed by this process and is on its way to the store, or waits for it.
+        self._in_hand: set[BatchKey] = set()
 
     def claim(self, messages: Sequence[Message]) -> Claim:
         """Decode a group and record it in one transaction. Raises LedgerUnavailable."""
@@ -80,14 +86,19 @@ class Pipeline:
         items = [decode(message.topic, message.payload, now) for message in messages]
         keyed = [item for item in items if item.key is not None]
         claim, rows = Claim(), _Rows()
-        with self._ledger.begin() as uow, self._metrics.seconds.labels("claim").time():
+        with (
+            self._writing,
+            self._ledger.begin() as uow,
+            self._metrics.seconds.labels("claim").time(),
+        ):
             known = _touch_and_look(uow, keyed, now)
             for item in items:
                 if item.key is None:
                     _keep_aside(item, rows, claim)
                 else:
-                    _judge(item, item.key, known, rows, claim)
+                    self._judge(item, item.key, known, rows, claim)
             conflicts = _write(uow, rows, now)
+        self._in_hand.update(taken.key for taken in claim.pending)
         self._report(claim, rows, conflicts)
         return claim
 
@@ -120,17 +131,26 @@ class Pipeline:
         """
         now = self._now()
         names = set(settled) | {taken.key.gateway for taken in pending}
-        with self._ledger.begin() as uow, self._metrics.seconds.labels("complete").time():
+        with (
+            self._writing,
+            self._ledger.begin() as uow,
+            self._metrics.seconds.labels("complete").time(),
+        ):
             uow.delivery.progress.lock(names)
             uow.delivery.refuse(Counter(taken.key for taken, _ in refused))
             uow.delivery.quarantine.add([_refused_entry(*one) for one in refused], now)
             uow.delivery.complete([taken.key for taken in pending], now)
             uow.delivery.quarantine.resolve(resolves, now)
             acks = uow.delivery.progress.settle(names, now)
+        self.let_go(pending)
         for taken, one in refused:
             self._metrics.refused.inc()
             _log.warning("read_refused", topic=taken.topic, meter=one.read[0], reason=one.reason)
         return acks
+
+    def let_go(self, pending: Iterable[Taken]) -> None:
+        """These are not on their way to the store any more: if they come again, they are taken."""
+        self._in_hand.difference_update(taken.key for taken in pending)
 
     def take_statuses(self, messages: Sequence[Message]) -> dict[str, Ack]:
         """Take what gateways say of themselves; the acks that moved. Raises LedgerUnavailable."""
@@ -147,7 +167,7 @@ class Pipeline:
         # In the order in which rows are locked everywhere; one gateway's stay in theirs.
         statuses.sort(key=lambda taken: taken[0])
         lost: list[tuple[str, int]] = []
-        with self._ledger.begin() as uow:
+        with self._writing, self._ledger.begin() as uow:
             _touch_for_statuses(uow, statuses, now)
             for gateway, status, _ in statuses:
                 ranges = uow.delivery.statuses.take(gateway, status, now)
@@ -183,7 +203,7 @@ class Pipeline:
         pending: list[Taken] = []
         resolves: list[int] = []
         rows = _Rows()
-        with self._ledger.begin() as uow:
+        with self._writing, self._ledger.begin() as uow:
             for entry in entries:
                 item = decode(entry.topic, entry.payload, now)
                 reason = _why_not(item)
@@ -197,6 +217,36 @@ class Pipeline:
             _write(uow, rows, now)
         refused = self.append(pending)
         return self.complete(pending, refused, (), resolves=resolves)
+
+    def _judge(
+        self,
+        item: Taken | Poison,
+        key: BatchKey,
+        known: dict[BatchKey, KnownReceipt],
+        rows: _Rows,
+        claim: Claim,
+    ) -> None:
+        """Decide what a batch is beside what is known of its key, and note what to write."""
+        have = known.get(key)
+        if have is None:
+            _take_new(item, key, rows, claim)
+        elif have.sha256 == item.sha256:
+            if have.state == COMPLETE or key in self._in_hand:
+                _count_duplicate(key, rows, claim)
+            else:
+                _take_known(item, key, have, rows, claim)
+        elif isinstance(item, Taken) and item.content == "tombstone":
+            _take_tombstone(item, have, rows, claim)
+        elif isinstance(item, Taken) and have.content == "tombstone":
+            # The batch was under way when its gateway gave it up: it is there, so it counts.
+            rows.replaced.append(item.receipt(CLAIMED))
+            rows.content.append(item)
+            claim.pending.append(item)
+            claim.outcomes["stored"] += 1
+        else:
+            _refuse_other(item, key, rows, claim)
+            return
+        known[key] = KnownReceipt(item.sha256, COMPLETE, "seen")
 
     def _report(self, claim: Claim, rows: _Rows, conflicts: int) -> None:
         for outcome, count in claim.outcomes.items():
@@ -223,36 +273,20 @@ def _touch_and_look(
     return uow.delivery.receipts(keys)
 
 
-def _judge(
-    item: Taken | Poison,
-    key: BatchKey,
-    known: dict[BatchKey, KnownReceipt],
-    rows: _Rows,
-    claim: Claim,
-) -> None:
-    """Decide what a batch is beside what is known of its key, and note what to write."""
-    have = known.get(key)
-    if have is None:
-        _take_new(item, key, rows, claim)
-    elif have.sha256 == item.sha256:
-        _take_known(item, key, have, rows, claim)
-    elif isinstance(item, Taken) and item.content == "tombstone":
-        _take_tombstone(item, have, rows, claim)
-    elif isinstance(item, Taken) and have.content == "tombstone":
-        # The batch was under way when its gateway gave it up: it is there, so it counts.
-        rows.replaced.append(item.receipt(CLAIMED))
-        rows.content.append(item)
-        claim.pending.append(item)
-        claim.outcomes["stored"] += 1
-    else:
-        reason = "another batch with the same number is stored already; nothing of this one is"
-        conflict = Poison(item.topic, item.payload, item.sha256, "hash_conflict", reason, key)
-        rows.quarantine.append(conflict.entry())
-        rows.tallies[key.gateway].quarantined += 1
-        claim.settled.add(key.gateway)
-        claim.outcomes["conflict"] += 1
-        return
-    known[key] = KnownReceipt(item.sha256, COMPLETE, "seen")
+def _refuse_other(item: Taken | Poison, key: BatchKey, rows: _Rows, claim: Claim) -> None:
+    """Another batch has this number: nothing of this one is stored, and someone is told."""
+    reason = "another batch with the same number is stored already; nothing of this one is"
+    conflict = Poison(item.topic, item.payload, item.sha256, "hash_conflict", reason, key)
+    rows.quarantine.append(conflict.entry())
+    rows.tallies[key.gateway].quarantined += 1
+    claim.settled.add(key.gateway)
+    claim.outcomes["conflict"] += 1
+
+
+def _count_duplicate(key: BatchKey, rows: _Rows, claim: Claim) -> None:
+    rows.tallies[key.gateway].duplicates += 1
+    claim.settled.add(key.gateway)
+    claim.outcomes["duplicate"] += 1
 
 
 def _take_new(item: Taken | Poison, key: BatchKey, rows: _Rows, claim: Claim) -> None:
@@ -280,11 +314,6 @@ def _take_new(item: Taken | Poison, key: BatchKey, rows: _Rows, claim: Claim) ->
 def _take_known(
     item: Taken | Poison, key: BatchKey, have: KnownReceipt, rows: _Rows, claim: Claim
 ) -> None:
-    if have.state == COMPLETE:
-        rows.tallies[key.gateway].duplicates += 1
-        claim.settled.add(key.gateway)
-        claim.outcomes["duplicate"] += 1
-        return
     if isinstance(item, Poison):
         rows.completed.append(key)
         claim.settled.add(key.gateway)
@@ -298,12 +327,11 @@ def _take_known(
 def _take_tombstone(item: Taken, have: KnownReceipt, rows: _Rows, claim: Claim) -> None:
     """A tombstone never replaces a batch; where that is not complete, it never will be."""
     if have.state == COMPLETE:
-        rows.tallies[item.key.gateway].duplicates += 1
-        claim.outcomes["duplicate"] += 1
+        _count_duplicate(item.key, rows, claim)
     else:
         rows.gaps_of.append(item)
         rows.completed.append(item.key)
-    claim.settled.add(item.key.gateway)
+        claim.settled.add(item.key.gateway)
 
 
 def _keep_aside(item: Poison, rows: _Rows, claim: Claim) -> None:

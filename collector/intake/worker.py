@@ -1,13 +1,15 @@
 """The intake worker: takes groups of messages through the pipeline and answers with acks.
 
-Owns waiting, order and trying again; it must not know how a batch is stored. One thread; several
-processes may run one each, on a shared subscription and the same ledger.
+Owns waiting, order and trying again; it must not know how a batch is stored. Several processes may
+run one worker each, on a shared subscription and the same ledger.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import structlog
 
@@ -15,10 +17,10 @@ from collector.clock import Now
 from collector.errors import LedgerStateError, LedgerUnavailable
 from collector.intake.batch import Message, Taken
 from collector.intake.mqtt import Link
-from collector.intake.pipeline import Pipeline
+from collector.intake.pipeline import Claim, Pipeline
 from collector.ledger import Ledger
 from collector.metrics import Metrics
-from collector.readings.port import Refused, StoreUnavailable
+from collector.readings.port import StoreUnavailable
 from contract.messages import Ack, encode
 
 # Batches that are in the ledger and wait for the reading store, in memory, at most: 64 kB each.
@@ -35,6 +37,8 @@ POLL_S = 0.2
 ACKS_AT_ONCE = 200
 
 _STATUS_SUFFIX = "/status"
+
+_T = TypeVar("_T")
 
 _log = structlog.get_logger(__name__)
 
@@ -66,8 +70,16 @@ class _BackOff:
         self._pause_s = self._due_at_s = 0.0
 
 
+class _Finishing(NamedTuple):
+    """A group that is claimed and being appended and completed on the second thread."""
+
+    future: Future[dict[str, Ack]]
+    claim: Claim
+    messages: list[Message]
+
+
 class IntakeWorker:
-    """One worker over one link. `run` is its thread's body."""
+    """One worker over one link. `run` is its thread's body; `ready` says that it takes batches."""
 
     def __init__(  # noqa: PLR0913  the worker is where all parts of intake meet
         self,
@@ -87,12 +99,16 @@ class IntakeWorker:
         self._now = now
         self._group_max = group_max
         self._tick_s = tick_s
+        self.ready = threading.Event()
         self._stop = threading.Event()
         self._held: deque[Taken] = deque()
         self._store_back_off = _BackOff()
         self._ack_due: dict[str, None] = {}
         self._published: dict[str, tuple[int, int]] = {}
         self._connection = 0
+        # While one group is appended, which is mostly waiting for disks, the next is decoded.
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="intake-append")
+        self._finishing: _Finishing | None = None
         self._next_tick_s = 0.0
 
     def stop(self) -> None:
@@ -104,10 +120,15 @@ class IntakeWorker:
         self._link.start()
         try:
             if self._wait_for_connection():
+                # Before anything else, so that the broker keeps what comes from now on.
+                self._link.subscribe()
                 self._refuse_if_behind()
+            self.ready.set()
             while not self._stop.is_set():
                 self._turn()
+            self._finish()
         finally:
+            self._pool.shutdown()
             self._link.stop()
             self._metrics.connected.set(0)
 
@@ -122,9 +143,20 @@ class IntakeWorker:
         except LedgerUnavailable as error:
             self._ledger_down(error)
             self._stop.wait(BACK_OFF_MIN_S)
-        messages = self._link.take(self._group_max, POLL_S)
-        if messages:
-            self._handle(messages)
+        messages = self._link.take(self._group_max, POLL_S if self._finishing is None else 0)
+        batches = [message for message in messages if not message.topic.endswith(_STATUS_SUFFIX)]
+        statuses = [message for message in messages if message.topic.endswith(_STATUS_SUFFIX)]
+        if batches:
+            self._begin(batches)
+        else:
+            self._finish()
+        if statuses:
+            # After all batches before it: a status says what can no longer come.
+            self._finish()
+            acks = self._until_ledger(lambda: self._pipeline.take_statuses(statuses))
+            if acks is not None:
+                self._publish(acks)
+                self._link.done(statuses)
 
     # --- connection ---------------------------------------------------------------------------
 
@@ -175,52 +207,71 @@ class IntakeWorker:
 
     # --- groups -------------------------------------------------------------------------------
 
-    def _handle(self, messages: list[Message]) -> None:
-        """Take one group to its end, however long the ledger is away."""
-        batches = [message for message in messages if not message.topic.endswith(_STATUS_SUFFIX)]
-        statuses = [message for message in messages if message.topic.endswith(_STATUS_SUFFIX)]
+    def _begin(self, messages: list[Message]) -> None:
+        """Claim a group while the one before it is being finished, then set it going."""
+        claim = self._until_ledger(lambda: self._pipeline.claim(messages))
+        self._finish()
+        if claim is None:
+            return
+        if claim.pending and (self._held or self._store_back_off.failing):
+            self._hold(claim.pending)
+            claim.pending = []
+        self._finishing = _Finishing(self._pool.submit(self._conclude, claim), claim, messages)
+
+    def _conclude(self, claim: Claim) -> dict[str, Ack]:
+        """On the second thread: what remains to be done for a group that is claimed."""
+        if not claim.pending and not claim.settled:
+            return {}
+        refused = self._pipeline.append(claim.pending)
+        return self._pipeline.complete(claim.pending, refused, claim.settled)
+
+    def _finish(self) -> None:
+        """Wait for the group that was set going, and answer; however long the ledger is away."""
+        if self._finishing is None:
+            return
+        future, claim, messages = self._finishing
+        self._finishing = None
         back_off = _BackOff()
         while True:
             try:
-                if batches:
-                    self._take_batches(batches)
-                    batches = []
-                # After the batches: a status says what can no longer come.
-                if statuses:
-                    self._publish(self._pipeline.take_statuses(statuses))
-                    self._link.done(statuses)
+                acks = future.result()
+                break
+            except StoreUnavailable as error:
+                self._store_down(error)
+                self._hold(claim.pending)
+                claim.pending = []
             except LedgerUnavailable as error:
                 back_off.failed()
                 self._ledger_down(error)
                 if self._stop.wait(back_off.waiting_s):
                     return
-            else:
-                self._metrics.ledger_up.set(1)
-                return
-
-    def _take_batches(self, messages: list[Message]) -> None:
-        claim = self._pipeline.claim(messages)
-        if claim.pending and (self._held or self._store_back_off.failing):
-            self._hold(claim.pending)
-            claim.pending = []
-        refused: list[tuple[Taken, Refused]] = []
-        if claim.pending:
-            try:
-                refused = self._pipeline.append(claim.pending)
-            except StoreUnavailable as error:
-                self._store_down(error)
-                self._hold(claim.pending)
-                claim.pending = []
-        if claim.pending or claim.settled:
-            self._publish(self._pipeline.complete(claim.pending, refused, claim.settled))
+            future = self._pool.submit(self._conclude, claim)
+        self._metrics.ledger_up.set(1)
+        self._publish(acks)
         # Held ones too: they are in the ledger, and more must come in while the store is away.
         self._link.done(messages)
+
+    def _until_ledger(self, step: Callable[[], _T]) -> _T | None:
+        """Take a step, again while the ledger is away; None if stopped before it worked."""
+        back_off = _BackOff()
+        while True:
+            try:
+                result = step()
+            except LedgerUnavailable as error:
+                back_off.failed()
+                self._ledger_down(error)
+                if self._stop.wait(back_off.waiting_s):
+                    return None
+            else:
+                self._metrics.ledger_up.set(1)
+                return result
 
     def _hold(self, pending: Iterable[Taken]) -> None:
         for taken in pending:
             if len(self._held) < HELD_MAX:
                 self._held.append(taken)
             else:
+                self._pipeline.let_go([taken])
                 self._metrics.dropped.labels("held").inc()
         self._metrics.held.set(len(self._held))
 

@@ -3,6 +3,7 @@
 It counts only; it must not know what delivery does with them.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ class SlotCounts:
     """Meter reads of slots in [from_at, to_at), as gateways reported them.
 
     `missing` is what a scan could not read, `gaps` what whole slots without a scan cost (slots ×
-    meters), both by reason; what a later scan of the slot brought after all counts as had.
+    meters), both by reason; what was read after all counts as had: by a later scan of the slot,
+    or by a scan that a restored gateway did not remember when it listed the slot as a gap.
     `batches_lost` are batches that were never received and never will be.
     `duplicates` are batches delivered again, since ever, of these gateways.
     """
@@ -94,6 +96,7 @@ class AccountingRepository:
             )
             .order_by(g.id)
         )
+        scanned = self._scanned(names, from_at, to_at)
         missed: dict[tuple[datetime, str], str] = {}
         index_slots: set[datetime] = set()
         in_gaps: Counter[str] = Counter()
@@ -104,12 +107,33 @@ class AccountingRepository:
                     index_slots.add(first_at)
             else:
                 span = (first_at, last_at, every_s or 0)
-                in_gaps[reason] += _slots_within(span, from_at, to_at) * len(meters)
+                slots = _slots_within(span, from_at, to_at)
+                if source == "slots":
+                    slots -= _of_span(scanned, span)
+                in_gaps[reason] += slots * len(meters)
         had_later = self._had(index_slots)
         missing = Counter(
             reason for identity, reason in missed.items() if identity not in had_later
         )
-        return dict(missing), dict(in_gaps)
+        return dict(missing), dict(+in_gaps)
+
+    def _scanned(self, names: Sequence[str], from_at: datetime, to_at: datetime) -> list[datetime]:
+        """The slots of the range that a scan with reads was received for, in order."""
+        c = receipts.c
+        return list(
+            self._connection.execute(
+                select(c.slot)
+                .where(
+                    c.gateway.in_(names),
+                    c.content == "scan",
+                    c.reads > 0,
+                    c.slot >= from_at,
+                    c.slot < to_at,
+                )
+                .distinct()
+                .order_by(c.slot)
+            ).scalars()
+        )
 
     def _had(self, slots: set[datetime]) -> set[tuple[datetime, str]]:
         """Which meters have an index read for these slots."""
@@ -130,6 +154,16 @@ class AccountingRepository:
 
 # An index that was missed is read again until its window closes: within a day of its slot.
 LATE_MAX = timedelta(days=1)
+
+
+def _of_span(slots: Sequence[datetime], span: tuple[datetime, datetime, int]) -> int:
+    """How many of `slots`, which are in order, are of first, first + every, … last."""
+    first_at, last_at, every_s = span
+    within = slots[bisect_left(slots, first_at) : bisect_right(slots, last_at)]
+    if every_s <= 0:
+        return len(within)
+    every = timedelta(seconds=every_s)
+    return sum((slot - first_at) % every == timedelta(0) for slot in within)
 
 
 def _slots_within(span: tuple[datetime, datetime, int], from_at: datetime, to_at: datetime) -> int:

@@ -4,43 +4,25 @@ The same identity (meter, register, instant) with another value is a conflict: k
 and reported. It must not know what is billed from the reads, nor judge what a read is worth.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    Select,
-    and_,
-    case,
-    func,
-    not_,
-    or_,
-    select,
-    tuple_,
-    type_coerce,
-)
+from sqlalchemy import Connection, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from collector.ledger.tables import (
     conflicts,
     from_ms,
     index_reads,
-    installations,
-    meters,
-    points,
     to_ms,
 )
 from contract.messages import MeterRead, ScanKind
-from contract.quality import Quality
 from contract.registers import BILLING
 
 # How many identities one statement names.
 COMPARE_ROWS = 500
 
-_CLOCK_BITS = (Quality.CLOCK_UNSYNCED | Quality.RESTAMPED).value
 _BILLED = frozenset(register.obis for register in BILLING)
 
 # Thousands of rows at once and the intake waits for them: the driver's own way, by dialect.
@@ -90,20 +72,6 @@ class IndexRead:
     slot: datetime
     kind: ScanKind
     quality: int
-
-
-class NearestRead(NamedTuple):
-    """The read that stands for an instant at an installation, known by point and instant.
-
-    `actual`: it is that of the scan due at the instant, by a clock that was right.
-    """
-
-    point: str
-    installed_at: datetime
-    register: str
-    at: datetime
-    value: int
-    actual: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,94 +170,7 @@ class IndexReadRepository:
         reads that belong to the installation; of one station, of one meter, or of all. A zero
         after a value that was not zero is passed over: registers do not lose what they counted.
         """
-        candidate = _candidates(instant, window, station, meter).subquery()
-        c = candidate.c
-        distance = func.abs(type_coerce(c.at, BigInteger) - to_ms(instant))
-        rank = func.row_number().over(
-            partition_by=(c.installation, c.register),
-            order_by=(c.actual.desc(), c.exact.desc(), distance, c.at),
-        )
-        ranked = (
-            select(candidate, rank.label("rank"))
-            .where(or_(c.value > 0, func.coalesce(c.before, 0) == 0))
-            .subquery()
-        )
-        r = ranked.c
-        rows = self._connection.execute(
-            select(r.point, r.installed_at, r.register, r.at, r.value, r.actual).where(r.rank == 1)
-        ).all()
-        return [NearestRead(*row) for row in rows]
-
-    def meters_with_slot(self, slot: datetime, window: timedelta) -> set[str]:
-        """Serials that have a read for exactly this slot, taken within `window` after it."""
-        c = index_reads.c
-        return set(
-            self._connection.execute(
-                select(c.meter)
-                .where(c.slot == slot, c.at >= slot, c.at <= slot + window)
-                .distinct()
-            ).scalars()
-        )
-
-    def last_read(self, serials: Collection[str]) -> dict[str, datetime]:
-        """When each of these registered meters was read last; those never read are absent."""
-        c, m = index_reads.c, meters.c
-        last = select(func.max(c.at)).where(c.meter == m.meter).scalar_subquery()
-        return {
-            meter: at
-            for part in _parts(serials)
-            for meter, at in self._connection.execute(
-                select(m.meter, last).where(m.meter.in_(part))
-            )
-            if at is not None
-        }
-
-    def last_values(
-        self, serials: Collection[str], register: str, at: datetime
-    ) -> dict[str, tuple[int, datetime]]:
-        """The newest value of a register up to `at` of registered meters, with its instant."""
-        c, m = index_reads.c, meters.c
-        other = index_reads.alias()
-        last = (
-            select(func.max(other.c.at))
-            .where(other.c.meter == m.meter, other.c.register == register, other.c.at <= at)
-            .scalar_subquery()
-        )
-        newest = and_(c.meter == m.meter, c.register == register, c.at == last)
-        return {
-            meter: (value, read_at)
-            for part in _parts(serials)
-            for meter, value, read_at in self._connection.execute(
-                select(m.meter, c.value, c.at)
-                .select_from(meters.join(index_reads, newest))
-                .where(m.meter.in_(part))
-            )
-        }
-
-    def unassigned(self) -> list[tuple[str, datetime, datetime]]:
-        """Serials with reads that were never installed: (serial, first read, last read)."""
-        c = index_reads.c
-        # From serial to serial through the index, rather than through all reads there are.
-        serials = select(func.min(c.meter).label("meter")).cte("serials", recursive=True)
-        following = select(func.min(c.meter)).where(c.meter > serials.c.meter).scalar_subquery()
-        serials = serials.union_all(select(following).where(serials.c.meter.is_not(None)))
-        unknown = self._connection.execute(
-            select(serials.c.meter)
-            .where(
-                serials.c.meter.is_not(None),
-                serials.c.meter.not_in(select(installations.c.meter)),
-            )
-            .order_by(serials.c.meter)
-        ).scalars()
-        return [
-            (
-                meter,
-                *self._connection.execute(
-                    select(func.min(c.at), func.max(c.at)).where(c.meter == meter)
-                ).one(),
-            )
-            for meter in unknown.all()
-        ]
+        return nearest(self._connection, Asked(instant, window, station, meter))
 
     def _insert(self, rows: list[_Row]) -> int:
         if self._connection.dialect.name == "postgresql":
@@ -376,49 +257,3 @@ def _rows(blocks: Iterable[IndexBlock]) -> Iterator[_Row]:
                         quality,
                         *source,
                     )
-
-
-def _parts(serials: Collection[str]) -> Iterator[list[str]]:
-    ordered = sorted(serials)
-    for start in range(0, len(ordered), COMPARE_ROWS):
-        yield ordered[start : start + COMPARE_ROWS]
-
-
-def _candidates(
-    instant: datetime, window: timedelta, station: str | None, meter: str | None
-) -> Select[Any]:
-    """Reads around an instant with the installation that each belongs to.
-
-    A read belongs where the meter was at its slot, both ends included: the index of an exchange
-    that was made on the slot closes one installation or opens the other.
-    """
-    r, i = index_reads.c, installations.c
-    here = and_(
-        i.meter == r.meter,
-        r.slot >= i.installed_at,
-        or_(i.removed_at.is_(None), r.slot <= i.removed_at),
-    )
-    exact = r.slot == instant
-    # Taken by a clock that was not right, and not dated again since.
-    unsure = r.quality.op("&")(_CLOCK_BITS) == Quality.CLOCK_UNSYNCED.value
-    before = func.max(r.value).over(partition_by=(i.id, r.register), order_by=r.at, rows=(None, -1))
-    query = (
-        select(
-            i.id.label("installation"),
-            i.point,
-            i.installed_at,
-            r.register,
-            r.at,
-            r.value,
-            case((exact, 1), else_=0).label("exact"),
-            case((and_(exact, not_(unsure)), 1), else_=0).label("actual"),
-            before.label("before"),
-        )
-        .select_from(index_reads.join(installations, here))
-        .where(r.at.between(instant - window, instant + window))
-    )
-    if station is not None:
-        query = query.join(points, points.c.point == i.point).where(points.c.station == station)
-    if meter is not None:
-        query = query.where(r.meter == meter)
-    return query

@@ -47,6 +47,14 @@ class RegistryRepository:
             multipliers=tuple(self.multipliers(station)),
         )
 
+    def load_installed(self, station: str | None = None) -> Registry:
+        """What indices are counted by: installations, their meters, multipliers; nothing else."""
+        return Registry(
+            meters={row.meter: row for row in self.meters(station)},
+            installations=tuple(self.installations(station)),
+            multipliers=tuple(self.multipliers(station)),
+        )
+
     def stations(self, station: str | None = None) -> list[Station]:
         """Stations by name of the station."""
         query = select(

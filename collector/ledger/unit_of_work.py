@@ -25,6 +25,7 @@ from sqlalchemy.exc import (
 from collector.errors import CollectorError, InvalidRequest, LedgerStateError, LedgerUnavailable
 from collector.ledger.accounting import AccountingRepository
 from collector.ledger.audit import AuditRepository
+from collector.ledger.coverage import CoverageRepository
 from collector.ledger.delivery import DeliveryRepository
 from collector.ledger.index_reads import IndexReadRepository
 from collector.ledger.keys import KeyRepository
@@ -61,6 +62,7 @@ class UnitOfWork:
         self.snapshots = SnapshotRepository(connection)
         self.keys = KeyRepository(connection)
         self.audit = AuditRepository(connection)
+        self.coverage = CoverageRepository(connection)
         self.accounting = AccountingRepository(connection)
 
 
@@ -201,6 +203,11 @@ def _collector_error(error: DBAPIError) -> CollectorError | None:
     if "readonly database" in said or state == "25006":
         return LedgerStateError(
             "the ledger cannot be written", hint="check who owns the file and its directory"
+        )
+    if "unable to open database file" in said:
+        return LedgerUnavailable(
+            "the ledger's file cannot be opened",
+            hint="see that its folder exists and belongs to this account",
         )
     if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
         return LedgerUnavailable(

@@ -71,7 +71,7 @@ def meters_without_index(
         if station is not None and not uow.registry.stations(station):
             raise unknown_station(station)
         points = {point.point: point for point in uow.registry.points(station)}
-        have = uow.index_reads.meters_with_slot(slot, BILLING_WINDOW)
+        have = uow.coverage.meters_with_slot(slot, BILLING_WINDOW)
         lacking = [
             row
             for row in uow.registry.installations(station)
@@ -79,7 +79,7 @@ def meters_without_index(
             and (row.removed_at is None or slot < row.removed_at)
             and row.meter not in have
         ]
-        last = uow.index_reads.last_read({row.meter for row in lacking})
+        last = uow.coverage.last_read({row.meter for row in lacking})
     found = [
         MeterWithoutIndex(row.meter, row.point, points[row.point].station, last.get(row.meter))
         for row in lacking
@@ -90,7 +90,7 @@ def meters_without_index(
 def unassigned_meters(ledger: Ledger) -> list[UnassignedMeter]:
     """Serials with index reads that the registry has never installed, by serial."""
     with ledger.read() as uow:
-        return [UnassignedMeter(*row) for row in uow.index_reads.unassigned()]
+        return [UnassignedMeter(*row) for row in uow.coverage.unassigned()]
 
 
 def last_indices(ledger: Ledger, *, station: str, at: datetime) -> list[LastIndex]:
@@ -106,7 +106,7 @@ def last_indices(ledger: Ledger, *, station: str, at: datetime) -> list[LastInde
             for row in uow.registry.installations(station)
             if row.installed_at <= at and (row.removed_at is None or at < row.removed_at)
         ]
-        last = uow.index_reads.last_values({row.meter for row in installed}, IMPORT_ACTIVE, at)
+        last = uow.coverage.last_values({row.meter for row in installed}, IMPORT_ACTIVE, at)
     return [
         LastIndex(row.point, row.meter, *last.get(row.meter, (None, None))) for row in installed
     ]

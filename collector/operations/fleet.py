@@ -6,10 +6,12 @@ It must not judge what a silence means; it says how long it is.
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+
+import msgspec
 
 from collector.ledger import Ledger
 from collector.ledger.delivery_views import EpochHoles, GatewayRow
+from contract.messages import LineStatus, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class GatewayView:
     waiting: int | None
     used_bytes: int | None
     limit_bytes: int | None
-    lines: tuple["LineView", ...]
+    lines: tuple[LineStatus, ...]
     batches: int
     reads: int
     duplicates: int
@@ -43,16 +45,6 @@ class GatewayView:
     quarantine_open: int
     lost: int
     holes: tuple[EpochHoles, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LineView:
-    """One line of a gateway, as its last status says."""
-
-    line: str
-    state: str
-    meters: int
-    answered: int
 
 
 def gateways(ledger: Ledger, now: datetime) -> list[GatewayView]:
@@ -81,8 +73,8 @@ def _view(
     row: GatewayRow, now: datetime, lost: int, quarantine_open: int, holes: list[EpochHoles]
 ) -> GatewayView:
     # Written by this collector from a status that it had checked.
-    status: dict[str, Any] = row.status or {}
-    outbox: dict[str, Any] = status.get("outbox") or {}
+    status = None if row.status is None else msgspec.convert(row.status, Status)
+    outbox = None if status is None else status.outbox
     return GatewayView(
         gateway=row.gateway,
         station=row.station,
@@ -92,12 +84,12 @@ def _view(
         last_seen_at=row.last_seen_at,
         silent_s=max(0, int((now - row.last_seen_at).total_seconds())),
         status_at=row.status_at,
-        clock=status.get("clock"),
-        version=status.get("version"),
-        waiting=outbox.get("waiting"),
-        used_bytes=outbox.get("used_bytes"),
-        limit_bytes=outbox.get("limit_bytes"),
-        lines=tuple(LineView(**line) for line in status.get("lines", ())),
+        clock=None if status is None else status.clock.value,
+        version=None if status is None else status.version,
+        waiting=None if outbox is None else outbox.waiting,
+        used_bytes=None if outbox is None else outbox.used_bytes,
+        limit_bytes=None if outbox is None else outbox.limit_bytes,
+        lines=() if status is None else tuple(status.lines),
         batches=row.batches,
         reads=row.reads,
         duplicates=row.duplicates,

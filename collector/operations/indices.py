@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from collector.billing.snapshot import Boundary, IndexAt, Stretch, inner_boundaries
 from collector.ledger import UnitOfWork
-from collector.ledger.index_reads import NearestRead
+from collector.ledger.nearest import NearestRead
 
 # How far a read may be from the instant that it stands for: a billing index (Law 61/2024
 # Art. 48(1) lets the reading day shift by one) and an index of a daily balance.

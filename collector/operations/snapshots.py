@@ -5,7 +5,7 @@ It fetches and stores; it must not decide what a line says, which `collector.bil
 
 import uuid
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 from collector.billing.snapshot import make_lines, snapshot_hash, stretches
 from collector.billing.values import SnapshotHead, SnapshotLine
@@ -37,6 +37,7 @@ def create_snapshot(
     and for an empty registry; NotFound for a station that the registry does not have.
     """
     check_period(from_at, to_at, now)
+    from_at, to_at = from_at.astimezone(UTC), to_at.astimezone(UTC)
     with ledger.read() as uow:
         lines = period_lines(uow, station, from_at, to_at)
     head = SnapshotHead(
@@ -86,9 +87,9 @@ def period_lines(
     uow: UnitOfWork, station: str | None, from_at: datetime, to_at: datetime
 ) -> list[SnapshotLine]:
     """The lines that a snapshot made now would have. Raises InvalidRequest and NotFound."""
-    registry = uow.registry.load(station)
-    if station is not None and not registry.stations:
+    if station is not None and not uow.registry.stations(station):
         raise unknown_station(station)
+    registry = uow.registry.load_installed(station)
     if not registry.installations:
         what = "the registry" if station is None else f"station {station!r}"
         raise InvalidRequest(

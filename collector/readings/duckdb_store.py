@@ -46,6 +46,10 @@ MEMORY_LIMIT = "1GB"
 # enough that opening after a crash takes a second or two.
 CHECKPOINT_AT = "256MB"
 
+# An append is too small to be worth spreading, and its threads would take the processor from the
+# intake; queries find their few rows by the extents that DuckDB keeps of each stretch of the table.
+THREADS = "1"
+
 # Rows that a query hands over at a time.
 FETCH_ROWS = 10_000
 
@@ -258,6 +262,7 @@ class DuckDbStore:
                     config={
                         "memory_limit": MEMORY_LIMIT,
                         "checkpoint_threshold": CHECKPOINT_AT,
+                        "threads": THREADS,
                         "autoinstall_known_extensions": "false",
                         "autoload_known_extensions": "false",
                     },

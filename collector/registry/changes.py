@@ -5,11 +5,12 @@ It must not know files or the ledger, only values.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, TypeVar
 
+from collector.civil import format_instant
 from collector.registry.files import Located, RegistryFiles, RowError
 from collector.registry.values import (
     Installation,
@@ -22,6 +23,13 @@ from collector.registry.values import (
 )
 
 _Value = TypeVar("_Value")
+
+# Where a value's field has another name than its column.
+_COLUMNS = {
+    "install_indices": "install_index_wh",
+    "removal_indices": "removal_index_wh",
+    "ratio": "multiplier",
+}
 
 
 @dataclass(slots=True)
@@ -176,7 +184,7 @@ def _check_overlaps(
                 row = row_after or row_before
                 reason = (
                     f"{column} {name!r} would be in two installations at once from "
-                    f"{after.installed_at.isoformat()}: give the earlier one its removed_at"
+                    f"{format_instant(after.installed_at)}: give the earlier one its removed_at"
                 )
                 _fail(changes, "installations.csv", row, column, reason)
 
@@ -184,13 +192,21 @@ def _check_overlaps(
 def _contradicted(
     changes: RegistryChanges, file: str, row: int, stored: object, given: object
 ) -> None:
-    for column in stored.__dataclass_fields__:  # type: ignore[attr-defined]
-        if getattr(stored, column) != getattr(given, column):
-            reason = (
-                f"contradicts what is stored: {getattr(stored, column)!s}, "
-                f"not {getattr(given, column)!s}"
-            )
-            _fail(changes, file, row, column, reason)
+    for field_ in fields(stored):  # type: ignore[arg-type]
+        was, said = getattr(stored, field_.name), getattr(given, field_.name)
+        if was != said:
+            reason = f"contradicts what is stored: {_shown(was)}, not {_shown(said)}"
+            _fail(changes, file, row, _COLUMNS.get(field_.name, field_.name), reason)
+
+
+def _shown(value: object) -> str:
+    if value is None or value == {}:
+        return "none"
+    if isinstance(value, datetime):
+        return format_instant(value)
+    if isinstance(value, Mapping):
+        return ", ".join(str(one) for one in value.values())
+    return str(value)
 
 
 def _fail(changes: RegistryChanges, file: str, row: int, column: str, reason: str) -> None:

@@ -37,7 +37,7 @@ SILENT_REQUESTS_MAX = 8
 _BUSY = frozenset({5, 6})  # acknowledge, device busy: the same request may succeed soon
 _UNREACHED = frozenset({10, 11})  # a bridge says that it got no answer from the meter
 
-_log = structlog.get_logger("songlo.line")
+_log = structlog.get_logger("gateway.line")
 
 
 class ModbusLine:
@@ -181,8 +181,8 @@ class ModbusLine:
             connection.close()
         if self._endpoint.framing is Framing.TCP:
             return 0.0
-        until = self._reader.sent_at + meter.profile.timing.late_reply_s
-        self._late_until[meter.address] = max(until, now)
+        until = now + meter.profile.timing.late_after_timeout_s
+        self._late_until[meter.address] = until
         return until
 
     def _give_up(self, job: Job, failure: ReadFailed) -> None:
@@ -203,10 +203,10 @@ class ModbusLine:
     def _mark_up(self) -> None:
         if self.health.state is LineState.DOWN:
             self._log.info("line is up again")
+            self._reader.forget()
         self.health.state = LineState.UP
         self.health.detail = ""
         self.health.opened += 1
-        self._reader.forget()
 
     def _mark_down(self, detail: str) -> None:
         if self.health.state is not LineState.DOWN:

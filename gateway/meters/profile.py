@@ -158,8 +158,8 @@ class Timing(_Part, frozen=True):
     """How patient one must be with this model; all in milliseconds.
 
     `response_timeout_ms` is waited for the first byte of a reply, beyond the time on the wire.
-    `late_reply_ms` after a request that was given up, a reply to it can no longer come; until
-    then the meter is not asked again (default: twice the response timeout).
+    `late_reply_ms` is how late, counted alike, a reply may come at the very worst; until then a
+    meter that did not answer is not asked again (default: twice the response timeout).
     `frame_pause_ms` is kept between a reply and the next request, beyond the 3.5 characters of
     the standard; `id_switch_pause_ms` instead of it when the next request is for another address.
     """
@@ -170,10 +170,12 @@ class Timing(_Part, frozen=True):
     id_switch_pause_ms: _Milliseconds = 0
 
     @property
-    def late_reply_s(self) -> float:
-        """Seconds after the sending of a request until no reply to it can come any more."""
+    def late_after_timeout_s(self) -> float:
+        """Seconds after a request was given up until no reply to it can come any more."""
         late_ms = self.late_reply_ms
-        return (2 * self.response_timeout_ms if late_ms is None else late_ms) / 1000
+        if late_ms is None:
+            late_ms = 2 * self.response_timeout_ms
+        return (late_ms - self.response_timeout_ms) / 1000
 
 
 class SerialSettings(_Part, frozen=True):

@@ -98,12 +98,12 @@ def table(system: System, outcome: Outcome, elapsed_s: float) -> Table:
         ("Delivered and stored", f"{progress.read:,}"),
         ("Missing, with a reason", f"{progress.missing + progress.in_gaps:,}"),
         ("Duplicate batches, not counted", f"{progress.duplicate_batches:,}"),
-        ("Snapshot", outcome.snapshot_id),
-        ("SHA-256", outcome.snapshot_sha256),
         ("Took", f"{elapsed_s:.1f} s"),
     )
     for row in rows:
         result.add_row(*row)
+    result.caption = f"Snapshot {outcome.snapshot_id}, SHA-256:\n{outcome.snapshot_sha256}"
+    result.caption_justify = "left"
     return result
 
 

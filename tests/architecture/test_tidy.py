@@ -61,9 +61,8 @@ def test_no_paths_of_one_machine_are_tracked() -> None:
     for path in tracked():
         if path.suffix in {".npz", ".png", ".woff2"} or "static" in path.parts:
             continue
-        match = bad.search(path.read_bytes())
         if path != Path(__file__):
-            assert match is None, f"{path.relative_to(ROOT)}: {match.group() if match else ''!r}"
+            assert bad.findall(path.read_bytes()) == [], path.relative_to(ROOT)
 
 
 def test_every_meter_profile_has_its_vectors() -> None:

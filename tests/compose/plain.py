@@ -66,7 +66,7 @@ def plain_broker(folder: Path, *, passwords: dict[str, str]) -> Iterator[PlainBr
     make_secrets = load_make_secrets()
     make_secrets.run(["--project", str(folder)])
     source, secrets = ROOT / "firmware_config" / "broker", folder / "secrets"
-    home, listeners, data = folder / "songlo", folder / "songlo.d", folder / "data"
+    home, listeners, data = folder / "songlo", folder / "songlo.d", folder / "kept"
     for path in (home, listeners, data):
         path.mkdir()
     for name in ("broker.pem", "broker.key", "gateways-ca.pem"):

@@ -56,6 +56,13 @@ def test_a_missing_read_is_bridged_and_said() -> None:
     assert plot.measured == [True, False, False, True]
 
 
+def test_a_missed_midnight_is_bridged_from_before_and_after() -> None:
+    reads = [read("c", row, 10 * row) for row in (-1, 1, 2, 3, 5)]
+    plot = plot_day(reads, [meter("C", "c")], START, END, STEP)
+    assert plot.sold_wh == [10, 10, 10, 10]
+    assert plot.measured == [False, True, True, False]
+
+
 def test_a_point_without_reads_makes_rows_incomplete() -> None:
     reads = [read("c", row, 10 * row) for row in range(5)]
     plot = plot_day(reads, [meter("C", "c"), meter("D", "d")], START, END, STEP)

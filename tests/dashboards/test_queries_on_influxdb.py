@@ -72,16 +72,16 @@ def test_loss_by_day_is_what_the_network_lost(database: InfluxDatabase) -> None:
     lost = [village.loss_wh(day) for day in range(village.DAYS)]
     assert _by_day(database, queries.DAILY_LOSS) == _days(lost)
     percent = _by_day(database, queries.DAILY_LOSS_PERCENT)
-    expected = [100 * lost[day] / village.in_wh(day) for day in range(village.DAYS)]
+    expected = [100 * lost[day] / village.received_wh(day) for day in range(village.DAYS)]
     assert percent == pytest.approx(_days(expected), rel=1e-12)
 
 
 def test_loss_of_the_period_weighs_days_by_their_energy(database: InfluxDatabase) -> None:
     (series,) = _ask(database, queries.PERIOD_LOSS_PERCENT)
     lost = sum(village.loss_wh(day) for day in range(village.DAYS))
-    energy_in = sum(village.in_wh(day) for day in range(village.DAYS))
+    received = sum(village.received_wh(day) for day in range(village.DAYS))
     ((_, percent),) = series.points
-    assert percent == pytest.approx(100 * lost / energy_in, rel=1e-12)
+    assert percent == pytest.approx(100 * lost / received, rel=1e-12)
 
 
 def test_a_shorter_range_changes_no_days_figure(database: InfluxDatabase) -> None:
@@ -101,17 +101,21 @@ def test_the_multiplier_applies_to_the_head_alone(database: InfluxDatabase) -> N
     loss = _by_day(database, queries.DAILY_LOSS, view)
     assert loss == {day: head[day] - sold[day] for day in head}
     percent = _by_day(database, queries.DAILY_LOSS_PERCENT, view)
-    assert percent == pytest.approx({day: 100 * loss[day] / head[day] for day in head})
+    fed_in = _days([village.SLOTS_A_DAY * wh for wh in village.CUSTOMER_EXPORT_WH])
+    fed_back = _days([40 * village.SLOTS_A_DAY * wh for wh in village.HEAD_EXPORT_WH])
+    assert percent == pytest.approx(
+        {day: 100 * loss[day] / (head[day] + fed_in[day] + fed_back[day]) for day in head}
+    )
 
 
 def test_two_head_meters_count_together(database: InfluxDatabase) -> None:
     view = replace(VIEW, heads=[village.HEAD, village.CUSTOMERS[2]])
-    third = village.SLOTS_A_DAY * 7
+    third = [village.SLOTS_A_DAY * (7 - wh) for wh in village.CUSTOMER_EXPORT_WH]
     assert _by_day(database, queries.DAILY_ENERGY_IN, view) == _days(
-        [village.in_wh(day) + third for day in range(village.DAYS)]
+        [village.in_wh(day) + third[day] for day in range(village.DAYS)]
     )
     assert _by_day(database, queries.DAILY_ENERGY_SOLD, view) == _days(
-        [village.sold_wh(day) - third for day in range(village.DAYS)]
+        [village.sold_wh(day) - third[day] for day in range(village.DAYS)]
     )
 
 
@@ -155,6 +159,18 @@ def test_a_slot_without_any_read_is_a_rate_of_zero(database: InfluxDatabase) -> 
     view = replace(VIEW, meters="4", from_at=village.END_AT, to_at=until)
     (series,) = _ask(database, queries.COLLECTION_RATE, view)
     assert [value for _, value in series.points] == [100, 0, 0, 0, 0]
+
+
+def test_energy_needs_no_meter_that_can_feed_in(influx: InfluxDatabase) -> None:
+    village.append(
+        influx, [block for block in village.blocks() if village.EXPORT not in block.registers]
+    )
+    assert _by_day(influx, queries.DAILY_ENERGY_SOLD) == _days(
+        [
+            village.SLOTS_A_DAY * sum(customer[day] for customer in village.CUSTOMER_WH[:2])
+            for day in range(village.DAYS)
+        ]
+    )
 
 
 def test_voltage_needs_no_meter_with_three_phases(influx: InfluxDatabase) -> None:

@@ -22,17 +22,21 @@ START_AT = datetime(2026, 1, 4, 17, tzinfo=UTC)
 END_AT = START_AT + timedelta(days=DAYS)
 SLOTS_A_DAY = 48
 ONE_PHASE = tuple(BY_FIELD[name].obis for name in ("import_wh", "power_w", "voltage_l1_v"))
-THREE_PHASES = (*ONE_PHASE, *(BY_FIELD[f"voltage_l{phase}_v"].obis for phase in (2, 3)))
+EXPORT = BY_FIELD["export_wh"].obis
+THREE_PHASES = (*ONE_PHASE, *(BY_FIELD[f"voltage_l{phase}_v"].obis for phase in (2, 3)), EXPORT)
 # Reads arrive this much after their slot, the customers' one second apart.
 LATENESS = timedelta(seconds=3)
 # Per 30 minutes: each customer's energy on day 0, 1, … and the network's loss.
 CUSTOMER_WH = ((100, 110, 125, 90), (50, 40, 30, 20), (7, 7, 7, 7))
 LOSS_WH = (9, 8, 7, 6)
+# What the last customer and the head fed back.
+CUSTOMER_EXPORT_WH = (3, 0, 2, 0)
+HEAD_EXPORT_WH = (0, 0, 0, 1)
 
 
 def sold_wh(day: int) -> int:
-    """Energy of all customers on one day."""
-    return SLOTS_A_DAY * sum(customer[day] for customer in CUSTOMER_WH)
+    """Net energy of all customers on one day."""
+    return SLOTS_A_DAY * (sum(one[day] for one in CUSTOMER_WH) - CUSTOMER_EXPORT_WH[day])
 
 
 def loss_wh(day: int) -> int:
@@ -41,8 +45,13 @@ def loss_wh(day: int) -> int:
 
 
 def in_wh(day: int) -> int:
-    """What the head meter measured on one day."""
+    """What the head meter measured on one day, net."""
     return sold_wh(day) + loss_wh(day)
+
+
+def received_wh(day: int) -> int:
+    """What came into the network on one day, from above and from the customer."""
+    return in_wh(day) + SLOTS_A_DAY * (HEAD_EXPORT_WH[day] + CUSTOMER_EXPORT_WH[day])
 
 
 def _read(meter: str, late: timedelta, values: list[int | float | None]) -> MeterRead:
@@ -52,10 +61,11 @@ def _read(meter: str, late: timedelta, values: list[int | float | None]) -> Mete
 def blocks() -> Iterator[ReadBlock]:
     """All reads, slot by slot; customer 2 misses every slot of day 2 but its midnights."""
     indices = [1_000_000, *(10_000 * (n + 1) for n in range(len(CUSTOMERS)))]
+    head_export = customer_export = 500
     for slot in range(DAYS * SLOTS_A_DAY + 1):
         day = min(slot // SLOTS_A_DAY, DAYS - 1)
         voltages = (231.5, 229.0, 240.0 if slot == 5 else 232.0)
-        head = _read(HEAD, LATENESS, [indices[0], 1000.0 + slot, *voltages])
+        head = _read(HEAD, LATENESS, [indices[0], 1000.0 + slot, *voltages, head_export])
         yield _block(STATION, slot, THREE_PHASES, [head])
         strange = _read("2026999999", LATENESS, [slot, 9.0, 1.0])
         yield _block("OTHER-T001", slot, ONE_PHASE, [strange])
@@ -67,8 +77,13 @@ def blocks() -> Iterator[ReadBlock]:
                 voltage = 207.5 if number == 2 and slot == 7 else 225.0
                 reads.append(_read(meter, late, [indices[number + 1], 12.5, voltage]))
             indices[number + 1] += CUSTOMER_WH[number][day]
-        yield _block(STATION, slot, ONE_PHASE, reads)
-        indices[0] += sum(customer[day] for customer in CUSTOMER_WH) + LOSS_WH[day]
+        yield _block(STATION, slot, ONE_PHASE, reads[:-1])
+        meter, late_ms, values, quality = reads[-1]
+        feeding_in = (meter, late_ms, [*values, customer_export], quality)
+        yield _block(STATION, slot, (*ONE_PHASE, EXPORT), [feeding_in])
+        indices[0] += in_wh(day) // SLOTS_A_DAY + HEAD_EXPORT_WH[day]
+        head_export += HEAD_EXPORT_WH[day]
+        customer_export += CUSTOMER_EXPORT_WH[day]
 
 
 def _block(

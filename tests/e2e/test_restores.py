@@ -111,7 +111,7 @@ def test_a_lost_reading_store_is_refilled_by_a_replay(
             path.unlink()
         day = f"{options.start_at:%Y-%m-%d}"
         replayed = collector_command(
-            system, "replay", "--all", "--from", day, "--to", f"{options.end_at:%Y-%m-%d}"
+            system, "replay", "--from", day, "--to", f"{options.end_at:%Y-%m-%d}"
         )
         assert replayed.returncode == 0, replayed.stderr
         system.collector.start()

@@ -176,7 +176,5 @@ class OutboxMachine(RuleBasedStateMachine):
         return [(BatchKey(name, seq), payload) for name, seq, payload, _ in rows]
 
 
-OutboxMachine.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None
-)
+OutboxMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 TestOutboxMachine = OutboxMachine.TestCase

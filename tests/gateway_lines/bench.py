@@ -57,7 +57,7 @@ def profile(
         3,
         tuple(map(mapped, ADDRESSES)),
         requests=Requests(max_regs=125, max_gap=max_gap),
-        timing=timing or Timing(response_timeout_ms=80, late_reply_ms=240),
+        timing=timing or Timing(response_timeout_ms=80, late_reply_ms=400),
     )
 
 

@@ -121,13 +121,14 @@ class _RtuFrames:
             frame = frame[:-1] + bytes([frame[-1] ^ 1])
         if fault.kind == "truncated":
             frame = frame[: len(frame) // 2]
-        if fault.kind == "duplicate":
-            frame += frame
         if fault.kind == "noise":
             frame = b"\x00\xff\x13" + frame + b"\x00"
         if fault.kind == "echo":
             frame = self._heard + frame
         begin = arrived_at + self._line.turnaround_s + fault.delay_s
+        if fault.kind == "duplicate":  # the copy after half the silence that parts frames
+            begin = arrived_at + self._line.turnaround_s
+            self._at(begin + self._line.chars_s(len(frame)) + (fault.delay_s or 1e-5), frame)
         chunk = 1 if fault.kind == "bytewise" else self._line.chunk
         for start in range(0, len(frame), chunk):
             part = frame[start : start + chunk]

@@ -45,6 +45,8 @@ async def test_after_one_fault_the_value_is_right(kind: str) -> None:
             slave.script[1].extend(faults)
             assert (await line.read(installed[0], Part.ENERGY, INTERVAL)).values == energies(1)
             assert (await line.read(installed[1], Part.ENERGY, INTERVAL)).values == energies(2)
+        repeated = len(slave.asked(1)) - 4
+        assert repeated >= (0 if kind in ("duplicate", "bytewise") else 2)
         reconnects = {"truncated": 2, "disconnect": 2}.get(kind, 0)
         assert line.health.opened == 1 + reconnects
 
@@ -53,13 +55,14 @@ async def test_after_one_fault_the_value_is_right(kind: str) -> None:
 @pytest.mark.parametrize("late_s", [0.10, 0.15, 0.20])
 @pytest.mark.asyncio
 async def test_a_late_reply_never_answers_the_next_request(late_s: float, rtu: bool) -> None:
+    """The next requests are answered slowly, so that the reply comes while one is waited for."""
     installed = meters(profile(), 1)
     slave = Slave([1])
     async with (
         TcpSlave(slave, rtu=rtu) as server,
         running(_endpoint(server, rtu=rtu), installed) as line,
     ):
-        slave.script[1].append(Fault("late", delay_s=late_s))
+        slave.script[1] += [Fault("late", delay_s=late_s), *[Fault("slow", delay_s=0.05)] * 4]
         async with asyncio.TaskGroup() as group:
             late = group.create_task(line.read(installed[0], Part.MOMENTARY, INTERVAL))
             also = group.create_task(line.read(installed[0], Part.ENERGY, INTERVAL))

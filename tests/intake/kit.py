@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from collector.clock import Now, system_now
 from collector.config import BrokerConfig
@@ -27,10 +28,12 @@ from contract.messages import (
     Batch,
     Clock,
     EpochStatus,
+    MeterRead,
     Scan,
     ScanKind,
     Status,
     Table,
+    Value,
     decode_ack,
     encode,
 )
@@ -64,7 +67,8 @@ def scan(
     clock: Clock = Clock.SYNCED,
 ) -> Batch:
     """The scan of the half hour `number` after SLOT; each meter has its energy and a voltage."""
-    reads = [(meter, 400, [energy + 10 * number, 230.5], 0) for meter in meters]
+    values: list[Value] = [energy + 10 * number, 230.5]
+    reads: list[MeterRead] = [(meter, 400, values, 0) for meter in meters]
     return Batch(
         v=1,
         station=STATION,
@@ -87,10 +91,10 @@ class Gateway:
         self.acks: list[Ack] = []
         self._count = 0
         self._ready = threading.Event()
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.on_connect = lambda client, *_: client.subscribe(topics.ack_filter(name), 1)
         self._client.on_subscribe = lambda *_: self._ready.set()
-        self._client.on_message = lambda _c, _d, m: self.acks.append(decode_ack(m.payload))
+        self._client.on_message = lambda _c, _d, m: self.acks.append(decode_ack(bytes(m.payload)))
         self._client.reconnect_delay_set(1, 1)
         self._client.connect_async("127.0.0.1", port)
         self._client.loop_start()
@@ -188,6 +192,7 @@ def intake(
     with ThreadPoolExecutor(1) as pool:
         running = Intake(worker, metrics, pool.submit(worker.run))
         try:
+            until(lambda: worker.ready.is_set() or running.future.done(), "intake does not start")
             yield running
         finally:
             worker.stop()

@@ -1,11 +1,13 @@
-"""Batches over a real broker into real stores: what is stored, counted, kept aside, acknowledged."""
+"""Batches over a real broker into real stores: stored, counted, kept aside, acknowledged."""
 
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from collector.ledger import Ledger
+from collector.ledger.tables import gaps
 from collector.readings.duckdb_store import DuckDbStore
 from contract import topics
 from contract.limits import BATCH_BYTES_MAX
@@ -111,7 +113,7 @@ POISON: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: b"{" + b",".join(b'"%d":0' % number for number in range(1_000_000)) + b"}",
         "too_large",
     ),
-    "deep": (lambda: b"[" * 60_000 + b"]" * 4, "not_json"),
+    "deep": (lambda: b'{"v":1,"other":' + b"[" * 60_000, "not_json"),
     "another schema": (lambda: b'{"temperature": 21.5}', "wrong_shape"),
     "another version": (_with('"v":1', '"v":2'), "wrong_shape"),
     "no body": (lambda: b'{"v":1,"station":"S","clock":"synced"}', "wrong_shape"),
@@ -165,7 +167,7 @@ def test_a_topic_that_tells_no_number_is_kept_aside(
     with ledger.read() as uow:
         entries = uow.delivery.quarantine.open(10)
     assert [entry.code for entry in entries] == ["bad_topic", "bad_topic"]
-    assert topic.startswith(entries[0].topic)
+    assert any(topic.startswith(entry.topic) for entry in entries)
 
 
 def test_another_batch_under_the_same_number_changes_nothing(
@@ -217,10 +219,16 @@ def test_gaps_and_events_are_recorded(
         gateway.send(1, Batch(v=1, station=STATION, clock=Clock.SYNCED, gaps=[gap, gap]))
         gateway.send(2, Batch(v=1, station=STATION, clock=Clock.SYNCED, events=[event]))
         gateway.wait_acked(2)
-        gateway.send(1, Batch(v=1, station=STATION, clock=Clock.SYNCED, gaps=[gap, gap]))
-        until(lambda: len(gateway.acks) > 2, "not acknowledged again")
     with ledger.read() as uow:
         assert {part.content for part in uow.delivery.views.sums()} == {"gaps", "events"}
+    assert _gaps(ledger) == [("slots", "gateway_down", 1800, ["M1", "M2"])] * 2
+
+
+def _gaps(ledger: Ledger) -> list[tuple[str, str, int, list[str]]]:
+    with ledger._engine.connect() as connection:
+        columns = (gaps.c.source, gaps.c.reason, gaps.c.every_s, gaps.c.meters)
+        rows = connection.execute(select(*columns).order_by(gaps.c.id))
+        return [(source, reason, every_s, meters) for source, reason, every_s, meters in rows]
 
 
 def _tombstone() -> Batch:
@@ -251,8 +259,10 @@ def test_a_batch_that_comes_after_its_tombstone_stands(
     with intake(ledger, store, mosquitto.port), Gateway(mosquitto.port) as gateway:
         gateway.send(1, _tombstone())
         gateway.wait_acked(1)
+        assert _gaps(ledger) == [("tombstone", "overflow", 0, ["M1", "M2"])]
         gateway.send(1, scan(0))
         until(lambda: stored(store) == 2, "the batch is not stored")
+        assert _gaps(ledger) == []
         gateway.send(2, scan(1))
         gateway.wait_acked(2)
     with ledger.read() as uow:
@@ -297,6 +307,6 @@ def test_unknown_meters_are_stored_like_any_other(
         gateway.send(1, scan(0, meters=("never-registered",)))
         gateway.wait_acked(1)
     with ledger.read() as uow:
-        [(meter, _, _)] = uow.index_reads.unassigned(SLOT)
+        [(meter, _, _)] = uow.index_reads.unassigned()
     assert meter == "never-registered"
     assert stored(store) == 1

@@ -38,7 +38,7 @@ def station(ledger: Ledger, tmp_path: Path) -> Ledger:
     return ledger
 
 
-def test_meters_that_lack_the_index_of_a_day(station: Ledger) -> None:
+def test_meters_that_lack_the_index_of_a_day(station: Ledger, tmp_path: Path) -> None:
     put(station, T - DAY, {"M0": 1, "M1": 1})
     put(station, T, {"M0": 2}, seq=2)
     # Near to midnight, but not for it.
@@ -50,8 +50,12 @@ def test_meters_that_lack_the_index_of_a_day(station: Ledger) -> None:
         ("M2", "T1/b", None),
     ]
     assert meters_without_index(station, day=date(2026, 10, 20), zone=ZONE, station="T1") == found
-    # Before it was installed a meter lacks nothing.
+    # Before it was installed a meter lacks nothing, nor from the instant on that it was removed.
     assert meters_without_index(station, day=date(2025, 10, 20), zone=ZONE) == []
+    removed = "point,meter,installed_at,removed_at\nT1/b,M2,2026-01-01,2026-10-20\n"
+    assert import_files(station, tmp_path / "registry", {"installations.csv": removed}).written
+    left = meters_without_index(station, day=date(2026, 10, 20), zone=ZONE)
+    assert [row.meter for row in left] == ["M1"]
     with pytest.raises(NotFound):
         meters_without_index(station, day=date(2026, 10, 20), zone=ZONE, station="T9")
 
@@ -109,8 +113,23 @@ def test_every_slot_of_every_meter_is_accounted_for(station: Ledger) -> None:
         assert found.counts.gaps == {"gateway_down": 12, "overflow": 2}
         assert found.counts.due == 5 + 1 + 14
         assert (found.counts.batches_lost, found.counts.duplicates) == (2, 3)
+    # 4 slots of the same gap, from its third on.
+    from_at = T + DAY + 44 * HALF_HOUR
+    rest = accounting(station, gateway_or_station=GATEWAY, from_at=from_at, to_at=T + 2 * DAY)
+    assert (rest.counts.gaps, rest.counts.slots) == ({"gateway_down": 12}, 0)
     before = accounting(station, gateway_or_station=GATEWAY, from_at=T - DAY, to_at=T)
     assert before.counts.due == 0
+
+
+def test_a_slot_that_was_scanned_after_all_is_no_gap(station: Ledger) -> None:
+    # A gateway restored from a copy lists slots as missed that it had scanned and delivered.
+    _gateway(station, duplicates=0)
+    _receipt(station, 1, T + HALF_HOUR, reads=3, missing=0)
+    _gap(station, 2, "slots", (T, T + 3 * HALF_HOUR, 1800), ["M0", "M1", "M2"], "gateway_down")
+    # What was dropped of a slot is missing although another batch of the slot came.
+    _gap(station, 3, "tombstone", (T + HALF_HOUR, T + HALF_HOUR, 0), ["M3"], "overflow")
+    found = accounting(station, gateway_or_station=GATEWAY, from_at=T, to_at=T + DAY)
+    assert (found.counts.had, found.counts.gaps) == (3, {"gateway_down": 9, "overflow": 1})
 
 
 def test_an_account_that_cannot_be_asked_for(station: Ledger) -> None:

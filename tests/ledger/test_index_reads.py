@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from collector.ledger import Ledger
-from collector.ledger.index_reads import IndexBlock, NearestRead
+from collector.ledger.index_reads import IndexBlock
+from collector.ledger.nearest import NearestRead
 from contract.messages import ScanKind
 from contract.quality import Quality
 from contract.registers import EXPORT_ACTIVE, IMPORT_ACTIVE
@@ -124,6 +125,14 @@ def test_a_read_by_a_wrong_clock_is_second_to_one_by_a_right_one(ledger: Ledger)
     assert the_value(ledger) == (101, True)
 
 
+def test_a_read_for_the_slot_by_a_wrong_clock_is_better_than_one_for_another(
+    ledger: Ledger,
+) -> None:
+    put(ledger, T, {"M1": 100}, offset=120 * MINUTE, quality=Quality.CLOCK_UNSYNCED)
+    put(ledger, T + 30 * MINUTE, {"M1": 99})
+    assert the_value(ledger) == (100, False)
+
+
 def test_a_read_that_was_dated_again_is_as_good_as_any(ledger: Ledger) -> None:
     put(ledger, T, {"M1": 100}, quality=Quality.CLOCK_UNSYNCED | Quality.RESTAMPED)
     assert the_value(ledger) == (100, True)
@@ -145,14 +154,15 @@ def test_a_new_meter_may_stand_at_zero(ledger: Ledger) -> None:
 
 def test_a_read_belongs_to_where_the_meter_was_then(ledger: Ledger, tmp_path: Path) -> None:
     exchange = """point,meter,installed_at,removed_at,install_index_wh,removal_index_wh
-T1/a,M1,2026-01-01,2026-10-20T10:00:00+07:00,,
-T1/b,M2,2026-01-01,2026-10-20,,
-T1/b,M1,2026-10-20T11:00:00+07:00,,,
+T1/a,M1,2026-01-01,2026-10-19T22:00:00+07:00,,
+T1/b,M2,2026-01-01,2026-10-19,,
+T1/b,M1,2026-10-19T23:00:00+07:00,,,
 """
     report = import_files(ledger, tmp_path / "registry", {"installations.csv": exchange})
     assert report.written, report.errors
-    put(ledger, T - 60 * MINUTE, {"M1": 90})
-    put(ledger, T + 11 * 60 * MINUTE, {"M1": 100})
+    put(ledger, T - 180 * MINUTE, {"M1": 90})
+    put(ledger, T - 90 * MINUTE, {"M1": 95})
+    put(ledger, T + 150 * MINUTE, {"M1": 100})
     reads = {read.point: read.value for read in nearest(ledger)}
     assert reads == {"T1/a": 90, "T1/b": 100}
 
@@ -171,13 +181,13 @@ def test_serials_that_nobody_installed(ledger: Ledger) -> None:
     later = T + 2 * DAY + timedelta(milliseconds=400)
     first = T + timedelta(milliseconds=400)
     with ledger.read() as uow:
-        assert uow.index_reads.unassigned() == [("A7", first, later), ("Z9", first, later)]
+        assert uow.coverage.unassigned() == [("A7", first, later), ("Z9", first, later)]
 
 
 def test_there_may_be_none(ledger: Ledger) -> None:
     with ledger.read() as uow:
-        assert uow.index_reads.unassigned() == []
-        assert uow.index_reads.last_read([]) == {}
+        assert uow.coverage.unassigned() == []
+        assert uow.coverage.last_read([]) == {}
 
 
 def _block(values: dict[str, int]) -> IndexBlock:

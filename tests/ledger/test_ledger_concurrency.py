@@ -8,6 +8,7 @@ import pytest
 
 from collector.errors import Conflict
 from collector.ledger import Ledger
+from collector.ledger.delivery import CLAIMED, BatchKey, NewReceipt
 from collector.ledger.index_reads import IndexBlock, IndexInsertion
 from collector.operations.keys import add_key
 from contract.messages import MeterRead, ScanKind
@@ -69,6 +70,37 @@ def test_of_two_values_one_is_kept_and_the_other_reported(postgres_url: str) -> 
     assert len(first.conflicts) + len(second.conflicts) == METERS
     with ledgers[0].read() as uow:
         assert uow.index_reads.count_conflicts() == METERS
+    for ledger in ledgers:
+        ledger.close()
+
+
+def test_the_same_receipts_from_several_writers_are_recorded_once(postgres_url: str) -> None:
+    keys = [BatchKey(GATEWAY, EPOCH, seq) for seq in range(1, 41)]
+    ledgers = [Ledger(postgres_url) for _ in range(WRITERS)]
+    ledgers[0].migrate()
+    start = threading.Barrier(WRITERS)
+
+    def claim(number: int) -> int:
+        order = keys if number % 2 else keys[::-1]
+        start.wait(10)
+        new = 0
+        for first in range(0, len(order), 8):
+            part = order[first : first + 8]
+            with ledgers[number].begin() as uow:
+                uow.delivery.touch({GATEWAY: "T1"}, [(GATEWAY, EPOCH)], NOW)
+                known = uow.delivery.receipts(part)
+                mine = [key for key in part if key not in known]
+                uow.delivery.add_receipts(
+                    [NewReceipt(key, bytes(32), CLAIMED, "scan") for key in mine], NOW
+                )
+                blocks = [block(key.seq, {"M1": key.seq}) for key in mine]
+                done = uow.index_reads.insert_many(blocks, NOW)
+            assert done.inserted == len(mine)
+            new += len(mine)
+        return new
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        assert sum(pool.map(claim, range(WRITERS))) == len(keys)
     for ledger in ledgers:
         ledger.close()
 

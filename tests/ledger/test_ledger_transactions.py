@@ -71,8 +71,16 @@ def test_writers_wait_for_each_other(ledger: Ledger) -> None:
     thread = threading.Thread(target=write_first)
     thread.start()
     assert first_is_in.wait(10)
+    # It looks before it writes: what it saw must still be so when it does.
     with ledger.begin() as uow:
+        seen = uow.registry.stations()
         uow.registry.add_stations([Station("T2", "two")])
     thread.join()
+    assert ledger_is_postgresql(ledger) or [row.station for row in seen] == ["T1"]
     with ledger.read() as uow:
         assert [row.station for row in uow.registry.stations()] == ["T1", "T2"]
+
+
+def ledger_is_postgresql(ledger: Ledger) -> bool:
+    # There, writers wait for each other by row, not by ledger.
+    return ledger._engine.dialect.name == "postgresql"

@@ -101,8 +101,10 @@ def test_what_is_stored_is_never_contradicted(ledger: Ledger, tmp_path: Path) ->
     assert ("stations.csv", 2, "name") in said
     assert ("points.csv", 2, "role") in said
     assert ("meters.csv", 2, "resolution_wh") in said
-    assert ("installations.csv", 2, "removal_indices") in said
+    assert ("installations.csv", 2, "removal_index_wh") in said
     assert ("installations.csv", 3, "meter") in said
+    [error] = [error for error in report.errors if error.column == "removal_index_wh"]
+    assert error.reason == "contradicts what is stored: 12398200, not 12398201"
     assert _everything(ledger) == before
 
 

@@ -127,6 +127,18 @@ class ServerProcess:
                 raise self._failed(f"was not ready within {timeout_s:.0f} s")
             time.sleep(POLL_S)
 
+    def wait(self, timeout_s: float) -> None:
+        """Wait for it to end by itself. Raises ServiceFailed for a failure or if it does not."""
+        if self._process is None:
+            return
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise self._failed(f"did not end within {timeout_s:.0f} s") from None
+        if code != 0:
+            raise self._failed(f"ended with code {code}")
+
     def stop(self) -> None:
         """Ask it to end, and wait; what outlives STOP_TIMEOUT_S is killed and reported."""
         if self._process is None:

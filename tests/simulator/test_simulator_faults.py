@@ -51,7 +51,7 @@ async def test_replies_on_a_socket_go_wrong_as_told(tmp_path: Path, kind: FaultK
     config = small_config(
         tmp_path,
         model="abb-b23",
-        faults=(FaultConfig(kind=kind, meter="2026000001", late_ms=200),),
+        faults=(FaultConfig(kind=kind, meter="2026000001", late_ms=500),),
     )
     simulator = Simulator(config)
     lines = (await simulator.start())["lines"]

@@ -189,6 +189,7 @@
         holder,
         {
           series: daySeries(),
+          bands: [{ series: [2, 3], fill: () => colour("plot-band") }],
           axes: axes("kW"),
           scales: {
             x: { time: true, range: () => [from, to] },

@@ -40,12 +40,19 @@ registers:
 def test_a_full_profile_is_read() -> None:
     profile = parse_profile(GOOD, "acme-1.yaml")
     energy, voltage = profile.registers
-    assert (profile.name, profile.order, profile.timing.late_reply_s) == ("acme-1", Order.CDAB, 0.9)
+    assert (profile.name, profile.order, profile.timing.late_after_timeout_s) == (
+        "acme-1",
+        Order.CDAB,
+        0.6,
+    )
     assert profile.serial is not None
     assert profile.serial.parity == (Parity.EVEN,)
     assert (energy.roll_over, energy.end, energy.register.field) == (100_000_000, 0x12, "import_wh")
     assert (voltage.type, voltage.optional, str(voltage.scale)) == (WireType.I16, True, "0.1")
-    assert parse_profile(GOOD.replace("late_reply_ms: 900, ", ""), "x").timing.late_reply_s == 0.6
+    assert (
+        parse_profile(GOOD.replace("late_reply_ms: 900, ", ""), "x").timing.late_after_timeout_s
+        == 0.3
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,185 @@
+"""A publisher that costs next to nothing: ready-made MQTT 3.1.1 packets over one socket.
+
+Load must not take the processor from what is measured. It owns the few packets that takes; it
+knows nothing of what the payloads mean, but that acks come back on `…/ack`.
+"""
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.workload import Sent
+from contract.messages import decode_ack
+from contract.topics import BatchTopic, ack_filter, parse
+
+CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 0x10, 0x20, 0x30, 0x40, 0x82, 0x90
+QOS1 = 0x02
+KEEPALIVE_S = 600
+WINDOW = 200
+RECEIVE_BYTES = 262_144
+SOCKET_TIMEOUT_S = 60.0
+PACKET_IDS = 65_535
+PROBE_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """When the first message was sent, when the broker had the last, when the last was acked.
+
+    Seconds of the monotonic clock, which all processes share. `acked_at` is None where nobody
+    was waited for.
+    """
+
+    started_at: float
+    taken_at: float
+    acked_at: float | None
+
+
+class RawPublisher:
+    """One connection; a context manager is not worth it: the process ends with it."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=SOCKET_TIMEOUT_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._buffer = b""
+        self._pubacks = 0
+        self.acked: dict[str, int] = {}
+        head = b"\0\4MQTT\4\2" + struct.pack(">H", KEEPALIVE_S)
+        self._socket.sendall(_packet(CONNECT, head + _text("songlo-bench-publisher")))
+        self._receive_until(lambda kind: kind == CONNACK)
+
+    def watch_acks(self) -> None:
+        """Subscribe to all gateways' acks."""
+        self._socket.sendall(_packet(SUBSCRIBE, b"\0\1" + _text(ack_filter()) + b"\0"))
+        self._receive_until(lambda kind: kind == SUBACK)
+
+    def publish(self, messages: list[Sent], *, wait_for_acks: bool) -> Published:
+        """Send all, WINDOW at a time in flight; wait until the last is acked if asked to."""
+        packets = [_publish(one, number % PACKET_IDS + 1) for number, one in enumerate(messages)]
+        wanted: dict[str, int] = {}
+        for one in messages:
+            topic = _batch_topic(one)
+            wanted[topic.gateway] = max(wanted.get(topic.gateway, 0), topic.seq)
+        self._pubacks = 0
+        sent = 0
+        started_at = time.monotonic()
+        while self._pubacks < len(packets):
+            if room := min(WINDOW - (sent - self._pubacks), len(packets) - sent):
+                self._socket.sendall(b"".join(packets[sent : sent + room]))
+                sent += room
+            self._receive()
+        taken_at = time.monotonic()
+        if not wait_for_acks:
+            return Published(started_at, taken_at, None)
+        while any(self.acked.get(gateway, 0) < seq for gateway, seq in wanted.items()):
+            self._receive()
+        return Published(started_at, taken_at, time.monotonic())
+
+    def probe(self, one: Sent, timeout_s: float) -> None:
+        """Send a message again and again until it is acked: then a collector is at work."""
+        deadline = time.monotonic() + timeout_s
+        gateway = _batch_topic(one).gateway
+        self._socket.settimeout(PROBE_EVERY_S)
+        while not self.acked.get(gateway):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"nobody acknowledges anything within {timeout_s:.0f} s")
+            self._socket.sendall(_publish(one, 1))
+            try:
+                while not self.acked.get(gateway):
+                    self._receive()
+            except TimeoutError:
+                continue
+        self._socket.settimeout(SOCKET_TIMEOUT_S)
+
+    def wait_for_acks(self, gateway: str, seq: int, timeout_s: float) -> None:
+        """Wait until everything of a gateway up to `seq` is acked, whatever its epoch."""
+        deadline = time.monotonic() + timeout_s
+        self._socket.settimeout(PROBE_EVERY_S)
+        while self.acked.get(gateway, 0) < seq:
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"{gateway}: acked up to {self.acked.get(gateway)} after {timeout_s:.0f} s"
+                )
+            with contextlib.suppress(TimeoutError):
+                self._receive()
+        self._socket.settimeout(SOCKET_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._socket.close()
+
+    def _receive_until(self, wanted: Callable[[int], bool]) -> None:
+        while not any(map(wanted, self._receive())):
+            pass
+
+    def _receive(self) -> list[int]:
+        """Take what has come, waiting for at least one byte; the kinds of the packets."""
+        data = self._socket.recv(RECEIVE_BYTES)
+        assert data, "the broker closed the connection"
+        self._buffer += data
+        kinds = []
+        position = 0
+        while True:
+            header = _length(self._buffer, position + 1)
+            if header is None:
+                break
+            length, body = header
+            if len(self._buffer) < body + length:
+                break
+            kind = self._buffer[position] & 0xF0
+            kinds.append(kind)
+            if kind == PUBACK:
+                self._pubacks += 1
+            elif kind == PUBLISH:
+                self._take_ack(self._buffer[body : body + length])
+            position = body + length
+        self._buffer = self._buffer[position:]
+        return kinds
+
+    def _take_ack(self, body: bytes) -> None:
+        size = int.from_bytes(body[:2], "big")
+        gateway = parse(body[2 : 2 + size].decode()).gateway
+        for epoch in decode_ack(body[2 + size :]).epochs:
+            self.acked[gateway] = max(self.acked.get(gateway, 0), epoch.upto)
+
+
+def _batch_topic(one: Sent) -> BatchTopic:
+    topic = parse(one.topic)
+    assert isinstance(topic, BatchTopic)
+    return topic
+
+
+def _packet(kind: int, body: bytes) -> bytes:
+    length = len(body)
+    digits = bytearray()
+    while True:
+        length, digit = divmod(length, 128)
+        digits.append(digit | (0x80 if length else 0))
+        if not length:
+            return bytes((kind,)) + bytes(digits) + body
+
+
+def _length(buffer: bytes, position: int) -> tuple[int, int] | None:
+    """The remaining length that starts at `position` and where the body begins."""
+    value = shift = 0
+    while position < len(buffer):
+        digit = buffer[position]
+        value |= (digit & 0x7F) << shift
+        position += 1
+        if not digit & 0x80:
+            return value, position
+        shift += 7
+    return None
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return len(encoded).to_bytes(2, "big") + encoded
+
+
+def _publish(one: Sent, packet_id: int) -> bytes:
+    body = _text(one.topic) + packet_id.to_bytes(2, "big") + one.payload
+    return _packet(PUBLISH | QOS1, body)

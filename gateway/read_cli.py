@@ -1,0 +1,158 @@
+"""`songlo gateway read`: one meter, read once from the command line, without a station.
+
+Owns what a technician types and sees. Like all commands it imports what it needs only when it is
+run, so that the others start at once.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from contract.messages import MissingReason
+from contract.registers import BY_OBIS
+from gateway.meters.profile import MeterProfile, Parity
+
+if TYPE_CHECKING:
+    from gateway.lines.endpoints import Endpoint
+    from gateway.read_once import Reading
+
+RTU_ADDRESS_MAX = 247  # Modbus over Serial Line V1.02, 2.2; 0 is a broadcast, which none answers
+_MODBUS_PORT = 502
+
+_ADVICE = {
+    MissingReason.TIMEOUT: (
+        "Nobody answers at this address. Try the address that the meter's display shows, another "
+        "--baud or --parity, the wires A and B exchanged, and look for a second meter that has the "
+        "same address."
+    ),
+    MissingReason.BAD_REPLY: (
+        "The meter answers something else than was asked. Look for a second master or a second "
+        "meter with this address on the line."
+    ),
+    MissingReason.EXCEPTION: (
+        "The meter answers, but refuses. This profile may be of another model: compare it with "
+        "the type plate."
+    ),
+    MissingReason.NOT_AVAILABLE: (
+        "The meter answers that it has no values. Is it connected to the mains on all phases?"
+    ),
+}
+_ADVICE_SERIAL_DOWN = (
+    "See `ls -l /dev/serial/by-path` for the adapter's name, whether you may use it (group "
+    "dialout), and whether another program, such as the gateway itself, has it open."
+)
+_ADVICE_TCP_DOWN = "Check the address and the port, and whether the device can be reached (ping)."
+
+
+def read(  # noqa: PLR0913 - these are the options of a command
+    profile: Annotated[str, typer.Option(help="A meter profile's name, or its file.")],
+    address: Annotated[int, typer.Option(min=0, max=255, help="The meter's Modbus address.")],
+    tcp: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="A meter or bridge on Modbus TCP.")
+    ] = None,
+    serial: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="A serial port with an RS-485 line.")
+    ] = None,
+    baud: Annotated[int, typer.Option(min=300, max=921_600, help="Bits a second.")] = 9600,
+    parity: Annotated[
+        Parity, typer.Option(case_sensitive=False, help="None, even or odd.")
+    ] = Parity.NONE,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+) -> None:
+    """Read every register of one meter, once, and show what it says."""
+    import asyncio  # noqa: PLC0415 - see the module's docstring
+    import logging  # noqa: PLC0415
+
+    import structlog  # noqa: PLC0415
+
+    from gateway.clock import SystemClock  # noqa: PLC0415
+    from gateway.ports import ReadFailed  # noqa: PLC0415
+    from gateway.read_once import read_once  # noqa: PLC0415
+
+    endpoint = _endpoint(tcp, serial, baud, parity, address)
+    model = _profile(profile)
+    # What the line would log is told in full below; standard output is for the answer.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        reading = asyncio.run(read_once(endpoint, model, address, SystemClock()))
+    except ReadFailed as failure:
+        typer.echo(f"{endpoint}, address {address}: {failure}", err=True)
+        typer.echo(_advice(failure.reason, is_serial=serial is not None), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(_as_json(reading) if as_json else _as_table(reading))
+
+
+def _endpoint(
+    tcp: str | None, serial: str | None, baud: int, parity: Parity, address: int
+) -> "Endpoint":
+    from gateway.lines.endpoints import SerialEndpoint, TcpEndpoint  # noqa: PLC0415
+
+    if serial is not None and tcp is None:
+        if not 1 <= address <= RTU_ADDRESS_MAX:
+            raise typer.BadParameter(f"--address on a serial line is 1 to {RTU_ADDRESS_MAX}")
+        return SerialEndpoint(serial, baud, parity)
+    if tcp is None or serial is not None:
+        raise typer.BadParameter("give either --tcp HOST:PORT or --serial DEVICE")
+    host, _, port = tcp.rpartition(":") if ":" in tcp else (tcp, "", str(_MODBUS_PORT))
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 0xFFFF:
+        raise typer.BadParameter(f"--tcp is HOST:PORT, as in 192.168.1.20:502, not {tcp!r}")
+    return TcpEndpoint(host.strip("[]"), int(port))
+
+
+def _profile(name: str) -> MeterProfile:
+    from gateway.meters.profile_file import ProfileError  # noqa: PLC0415
+    from gateway.profiles import (  # noqa: PLC0415
+        SUFFIX,
+        ProfileLibrary,
+        UnknownProfileError,
+        profile_from_file,
+    )
+
+    try:
+        if name.endswith(SUFFIX) or "/" in name:
+            return profile_from_file(Path(name))
+        return ProfileLibrary().get(name)
+    except (UnknownProfileError, ProfileError) as error:
+        raise typer.BadParameter(f"--profile: {error}") from error
+
+
+def _advice(reason: MissingReason, *, is_serial: bool) -> str:
+    if reason is MissingReason.LINE_DOWN:
+        return _ADVICE_SERIAL_DOWN if is_serial else _ADVICE_TCP_DOWN
+    return _ADVICE[reason]
+
+
+def _at(reading: "Reading") -> str:
+    return reading.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _as_json(reading: "Reading") -> str:
+    return json.dumps(
+        {
+            "profile": reading.profile.name,
+            "address": reading.address,
+            "at": _at(reading),
+            "registers": {
+                obis: {"value": value, "unit": BY_OBIS[obis].unit.value}
+                for obis, value in reading.values.items()
+            },
+            "missing": reading.missing,
+        }
+    )
+
+
+def _as_table(reading: "Reading") -> str:
+    rows = [
+        (obis, BY_OBIS[obis].field, f"{value:,}".replace(",", " "), BY_OBIS[obis].unit.value)
+        for obis, value in reading.values.items()
+    ]
+    rows += [(obis, BY_OBIS[obis].field, "no value", "") for obis in reading.missing]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        f"{obis:<{widths[0]}}  {name:<{widths[1]}}  {value:>{widths[2]}} {unit}".rstrip()
+        for obis, name, value, unit in rows
+    ]
+    head = f"{reading.profile.model}, address {reading.address}, {_at(reading)}"
+    return "\n".join([head, *lines])
