@@ -132,7 +132,6 @@ def serve(
     stopping: threading.Event,
 ) -> None:
     """Run the parts of `role` over an open ledger and store until `stopping` is set or one ends."""
-    gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     metrics = Metrics()
     worker = _worker(config, ledger, store, metrics) if role is not Role.API else None

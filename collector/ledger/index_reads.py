@@ -11,12 +11,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
-from collector.ledger.tables import (
-    conflicts,
-    from_ms,
-    index_reads,
-    to_ms,
-)
+from collector.ledger.nearest import Asked, NearestRead, nearest
+from collector.ledger.tables import conflicts, from_ms, index_reads, to_ms
 from contract.messages import MeterRead, ScanKind
 from contract.registers import BILLING
 

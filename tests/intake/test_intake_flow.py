@@ -307,6 +307,6 @@ def test_unknown_meters_are_stored_like_any_other(
         gateway.send(1, scan(0, meters=("never-registered",)))
         gateway.wait_acked(1)
     with ledger.read() as uow:
-        [(meter, _, _)] = uow.index_reads.unassigned()
+        [(meter, _, _)] = uow.coverage.unassigned()
     assert meter == "never-registered"
     assert stored(store) == 1
