@@ -10,5 +10,6 @@ Now = Callable[[], datetime]
 
 
 def system_now() -> datetime:
-    """The present instant, in UTC."""
-    return datetime.now(UTC)  # noqa: TID251  the adapter through which everything else reads it
+    """The present instant, in UTC, in whole milliseconds as all instants are."""
+    now = datetime.now(UTC)  # noqa: TID251  the adapter through which everything else reads it
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)

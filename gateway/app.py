@@ -17,7 +17,6 @@ import structlog
 from contract.messages import Clock as ClockState
 from gateway.clock import ReplayClock, SystemClock
 from gateway.config import LineConfig, StationConfig
-from gateway.config import SerialEndpoint as SerialConfig
 from gateway.lines.endpoints import Endpoint, SerialEndpoint, TcpEndpoint
 from gateway.lines.engine import ModbusLine
 from gateway.meters.profile import Parity
@@ -28,6 +27,7 @@ from gateway.outbox_thread import OutboxThread
 from gateway.polling import Poller
 from gateway.ports import Clock
 from gateway.scan import Scanner
+from gateway.station_file import SerialEndpoint as SerialConfig
 from gateway.uplink import Identity, Uplink, UplinkSettings
 
 HOUSEKEEPING_S = 3_600.0

@@ -70,7 +70,7 @@ def check(config: _Config) -> None:
 
 
 def _endpoint(endpoint: object) -> str:
-    from gateway.config import SerialEndpoint, TcpEndpoint  # noqa: PLC0415
+    from gateway.station_file import SerialEndpoint, TcpEndpoint  # noqa: PLC0415
 
     if isinstance(endpoint, SerialEndpoint):
         return f"{endpoint.device} {endpoint.baud} 8{endpoint.parity}{endpoint.stop_bits}"

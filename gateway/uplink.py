@@ -92,6 +92,7 @@ class Uplink:
         self._acks: deque[Ack] = deque(maxlen=ACKS_WAITING_MAX)
         self._under_way: dict[BatchKey, _Sent] = {}
         self._connection: BrokerConnection | None = None
+        self._acked_s = time.monotonic()
         self._count = 0
         self._said: object = None
         self._changed = True
@@ -209,7 +210,12 @@ class Uplink:
         self._acks.clear()
         for key in await self._outbox.apply_acks(acks):
             self._under_way.pop(key, None)
-        # The collector is there again: what it has missed meanwhile need not wait for its back-off.
+        silent_s = time.monotonic() - self._acked_s
+        self._acked_s = time.monotonic()
+        if silent_s < self._settings.resend_after_s:
+            # A collector that is merely busy would only be made busier.
+            return
+        # It is there again: what it has missed meanwhile need not wait for its back-off.
         for sent in self._under_way.values():
             if sent.times > 1:
                 sent.times = 1

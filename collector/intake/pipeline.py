@@ -6,9 +6,8 @@ when to try again: its caller decides that.
 
 import json
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -17,15 +16,13 @@ import structlog
 from collector.clock import Now
 from collector.intake.batch import TOPIC_CHARS_MAX, Message, Poison, Taken, decode
 from collector.intake.check import RejectedError, check_status
+from collector.intake.judge import Claim, Rows, judge, keep_aside
 from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.delivery import (
     CLAIMED,
     COMPLETE,
-    REOPENED,
     BatchKey,
     KnownReceipt,
-    NewReceipt,
-    Tally,
 )
 from collector.ledger.quarantine import NewQuarantine
 from collector.metrics import Metrics
@@ -38,32 +35,6 @@ from contract.topics import StatusTopic, TopicError, parse
 RETRY_MAX = 100
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Claim:
-    """What became of a group in the ledger.
-
-    `pending` is to be appended and completed; `settled` names the gateways of which something is
-    final already, so that their acks have moved or are wanted again.
-    """
-
-    pending: list[Taken] = field(default_factory=list)
-    settled: set[str] = field(default_factory=set)
-    outcomes: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(slots=True)
-class _Rows:
-    """What one claim writes."""
-
-    receipts: list[NewReceipt] = field(default_factory=list)
-    replaced: list[NewReceipt] = field(default_factory=list)
-    completed: list[BatchKey] = field(default_factory=list)
-    content: list[Taken] = field(default_factory=list)
-    gaps_of: list[Taken] = field(default_factory=list)
-    quarantine: list[NewQuarantine] = field(default_factory=list)
-    tallies: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
 
 
 class Pipeline:
@@ -85,7 +56,7 @@ class Pipeline:
         now = self._now()
         items = [decode(message.topic, message.payload, now) for message in messages]
         keyed = [item for item in items if item.key is not None]
-        claim, rows = Claim(), _Rows()
+        claim, rows = Claim(), Rows()
         with (
             self._writing,
             self._ledger.begin() as uow,
@@ -94,9 +65,9 @@ class Pipeline:
             known = _touch_and_look(uow, keyed, now)
             for item in items:
                 if item.key is None:
-                    _keep_aside(item, rows, claim)
+                    keep_aside(item, rows, claim)
                 else:
-                    self._judge(item, item.key, known, rows, claim)
+                    judge(item, item.key, known, self._in_hand, rows, claim)
             conflicts = _write(uow, rows, now)
         self._in_hand.update(taken.key for taken in claim.pending)
         self._report(claim, rows, conflicts)
@@ -202,7 +173,7 @@ class Pipeline:
         now = self._now()
         pending: list[Taken] = []
         resolves: list[int] = []
-        rows = _Rows()
+        rows = Rows()
         with self._writing, self._ledger.begin() as uow:
             for entry in entries:
                 item = decode(entry.topic, entry.payload, now)
@@ -218,37 +189,7 @@ class Pipeline:
         refused = self.append(pending)
         return self.complete(pending, refused, (), resolves=resolves)
 
-    def _judge(
-        self,
-        item: Taken | Poison,
-        key: BatchKey,
-        known: dict[BatchKey, KnownReceipt],
-        rows: _Rows,
-        claim: Claim,
-    ) -> None:
-        """Decide what a batch is beside what is known of its key, and note what to write."""
-        have = known.get(key)
-        if have is None:
-            _take_new(item, key, rows, claim)
-        elif have.sha256 == item.sha256:
-            if have.state == COMPLETE or key in self._in_hand:
-                _count_duplicate(key, rows, claim)
-            else:
-                _take_known(item, key, have, rows, claim)
-        elif isinstance(item, Taken) and item.content == "tombstone":
-            _take_tombstone(item, have, rows, claim)
-        elif isinstance(item, Taken) and have.content == "tombstone":
-            # The batch was under way when its gateway gave it up: it is there, so it counts.
-            rows.replaced.append(item.receipt(CLAIMED))
-            rows.content.append(item)
-            claim.pending.append(item)
-            claim.outcomes["stored"] += 1
-        else:
-            _refuse_other(item, key, rows, claim)
-            return
-        known[key] = KnownReceipt(item.sha256, COMPLETE, "seen")
-
-    def _report(self, claim: Claim, rows: _Rows, conflicts: int) -> None:
+    def _report(self, claim: Claim, rows: Rows, conflicts: int) -> None:
         for outcome, count in claim.outcomes.items():
             self._metrics.batches.labels(outcome).inc(count)
         if conflicts:
@@ -273,78 +214,7 @@ def _touch_and_look(
     return uow.delivery.receipts(keys)
 
 
-def _refuse_other(item: Taken | Poison, key: BatchKey, rows: _Rows, claim: Claim) -> None:
-    """Another batch has this number: nothing of this one is stored, and someone is told."""
-    reason = "another batch with the same number is stored already; nothing of this one is"
-    conflict = Poison(item.topic, item.payload, item.sha256, "hash_conflict", reason, key)
-    rows.quarantine.append(conflict.entry())
-    rows.tallies[key.gateway].quarantined += 1
-    claim.settled.add(key.gateway)
-    claim.outcomes["conflict"] += 1
-
-
-def _count_duplicate(key: BatchKey, rows: _Rows, claim: Claim) -> None:
-    rows.tallies[key.gateway].duplicates += 1
-    claim.settled.add(key.gateway)
-    claim.outcomes["duplicate"] += 1
-
-
-def _take_new(item: Taken | Poison, key: BatchKey, rows: _Rows, claim: Claim) -> None:
-    tally = rows.tallies[key.gateway]
-    tally.batches += 1
-    if isinstance(item, Poison):
-        _keep_aside(item, rows, claim)
-        return
-    tally.reads += item.reads
-    rows.receipts.append(item.receipt(CLAIMED if item.reads else COMPLETE))
-    rows.content.append(item)
-    if item.reads:
-        claim.pending.append(item)
-    else:
-        claim.settled.add(key.gateway)
-    if item.is_evidence:
-        reason = "its gateway never learnt the time: kept as evidence, never computed from"
-        rows.quarantine.append(item.poison("undated", reason).entry())
-        tally.quarantined += 1
-        claim.outcomes["evidence"] += 1
-    else:
-        claim.outcomes["stored"] += 1
-
-
-def _take_known(
-    item: Taken | Poison, key: BatchKey, have: KnownReceipt, rows: _Rows, claim: Claim
-) -> None:
-    if isinstance(item, Poison):
-        rows.completed.append(key)
-        claim.settled.add(key.gateway)
-        return
-    if have.state == REOPENED:
-        rows.replaced.append(item.receipt(CLAIMED))
-        rows.content.append(item)
-    claim.pending.append(item)
-
-
-def _take_tombstone(item: Taken, have: KnownReceipt, rows: _Rows, claim: Claim) -> None:
-    """A tombstone never replaces a batch; where that is not complete, it never will be."""
-    if have.state == COMPLETE:
-        _count_duplicate(item.key, rows, claim)
-    else:
-        rows.gaps_of.append(item)
-        rows.completed.append(item.key)
-        claim.settled.add(item.key.gateway)
-
-
-def _keep_aside(item: Poison, rows: _Rows, claim: Claim) -> None:
-    rows.quarantine.append(item.entry())
-    receipt = item.receipt(COMPLETE)
-    if receipt is not None:
-        rows.receipts.append(receipt)
-        rows.tallies[receipt.key.gateway].quarantined += 1
-        claim.settled.add(receipt.key.gateway)
-    claim.outcomes["quarantined"] += 1
-
-
-def _write(uow: UnitOfWork, rows: _Rows, now: datetime) -> int:
+def _write(uow: UnitOfWork, rows: Rows, now: datetime) -> int:
     """Write what a claim found; returns how many index reads contradict stored ones."""
     delivery = uow.delivery
     delivery.add_receipts(rows.receipts, now)
@@ -370,7 +240,7 @@ def _why_not(item: Taken | Poison) -> str | None:
 
 
 def _retry(
-    uow: UnitOfWork, item: Taken, rows: _Rows, pending: list[Taken], now: datetime
+    uow: UnitOfWork, item: Taken, rows: Rows, pending: list[Taken], now: datetime
 ) -> str | None:
     """Take a message that was quarantined; returns why that cannot be, or None."""
     known = _touch_and_look(uow, [item], now)

@@ -59,9 +59,13 @@ def nearest(connection: Connection, asked: Asked) -> list[NearestRead]:
         found = NearestRead(*read)
         key = (installation, found.register)
         other = best.get(key)
-        if other is None or abs(found.at - asked.instant) < abs(other.at - asked.instant):
+        if other is None or _order(found, asked.instant) < _order(other, asked.instant):
             best[key] = found
     return list(best.values())
+
+
+def _order(read: NearestRead, instant: datetime) -> tuple[timedelta, datetime]:
+    return abs(read.at - instant), read.at
 
 
 def _nearest(asked: Asked) -> CompoundSelect[Any]:

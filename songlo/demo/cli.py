@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from songlo.demo.api import ApiError
 from songlo.demo.options import ZONE, DemoOptions, OptionsError, Transport, period
 from songlo.demo.programs import ProgramFailed, port_is_free
-from songlo.demo.replay import replay
+from songlo.demo.replay import POLL_S, replay
 from songlo.demo.report import Outcome, conclude, table, write_files
 from songlo.demo.system import System, running_system
 
@@ -50,7 +50,9 @@ def demo(  # noqa: PLR0913 - one parameter an option
         str | None, typer.Option(help="One meter model for all, e.g. schneider-iem3155.")
     ] = None,
     lines: Annotated[int, typer.Option(help="How many lines the meters are spread over.")] = 4,
-    port: Annotated[int, typer.Option(help="Port of the API and the console.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the API and the console.")
+    ] = 8000,
     keep: Annotated[
         Path | None, typer.Option(help="Keep stores, files and logs in this empty folder.")
     ] = None,
@@ -86,7 +88,10 @@ def _run(options: DemoOptions, directory: Path, output: Path | None, exits: bool
         console.print(f"Console  http://127.0.0.1:{options.api_port}")
         console.print(f"API key  {system.key}", highlight=False)
         outcome = _replay(system)
-        Console().print(table(system, outcome, time.monotonic() - began))
+        stdout = Console()
+        stdout.print(table(system, outcome, time.monotonic() - began))
+        stdout.print(f"Snapshot {outcome.snapshot_id}", highlight=False, soft_wrap=True)
+        stdout.print(f"SHA-256  {outcome.snapshot_sha256}", highlight=False, soft_wrap=True)
         if output is not None:
             write_files(system, outcome, output)
             console.print(f"Wrote {output / 'snapshot.csv'} and {output / 'balance.csv'}")
@@ -119,21 +124,31 @@ def _replay(system: System) -> Outcome:
 
 
 def _stay_live(system: System) -> None:
-    now_at = _now()
-    if timedelta(0) < now_at - system.options.end_at < CATCH_UP_MAX:
+    """Catch up with now where that is near, then scan once a minute until interrupted."""
+    options = system.options
+    live = replace(options, interval_min=LIVE_INTERVAL_MIN)
+    near = timedelta(0) < _now() - options.end_at < CATCH_UP_MAX
+    if near:
         console.print("Catching up with today …")
-        system.clock.extend(now_at)
-        while system.clock.now() < _last_slot(system.options, now_at):
-            system.check()
-            time.sleep(0.2)
+        _go_on(system, _last_slot(options, _now()))
     system.gateway.stop()
-    system.write_station_file(replace(system.options, interval_min=LIVE_INTERVAL_MIN))
-    system.clock.live()
+    system.write_station_file(live)
     system.gateway.start()
+    if near:
+        _go_on(system, _last_slot(live, _now()))
+    system.clock.live()
     console.print("Live: one scan a minute. Ctrl-C ends the demo.")
     while True:
         system.check()
         time.sleep(1)
+
+
+def _go_on(system: System, to_at: datetime) -> None:
+    """Let the replay go on to a slot; returns when its scan has begun."""
+    system.clock.extend(to_at)
+    while system.clock.now() < to_at:
+        system.check()
+        time.sleep(POLL_S)
 
 
 def _last_slot(options: DemoOptions, now_at: datetime) -> datetime:

@@ -102,8 +102,6 @@ def table(system: System, outcome: Outcome, elapsed_s: float) -> Table:
     )
     for row in rows:
         result.add_row(*row)
-    result.caption = f"Snapshot {outcome.snapshot_id}, SHA-256:\n{outcome.snapshot_sha256}"
-    result.caption_justify = "left"
     return result
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from contract.messages import Ack, AckEpoch, Batch, Clock, Scan, ScanKind, Table, encode
+from contract.messages import Ack, AckEpoch, Batch, Clock, MeterRead, Scan, ScanKind, Table, encode
 from gateway.outbox import FILE_NAME, Outbox
 from gateway.outbox_values import Draft, Worth
 
@@ -30,10 +30,10 @@ def open_outbox(folder: Path, number: int = 1, bytes_max: int = 64 * MIB) -> Out
 def scan_draft(minutes: float, *, index: bool = False, meters: int = 2, filler: int = 0) -> Draft:
     """A scan at T0 + `minutes`; `filler` adds about that many bytes."""
     kind = ScanKind.INDEX if index else ScanKind.INTERVAL
-    reads = [(f"m{n}", 0, [1000 + n], 0) for n in range(meters)]
+    reads: list[MeterRead] = [(f"m{n}", 0, [1000 + n], 0) for n in range(meters)]
     tables = [Table(["1-0:1.8.0"], reads)]
     if filler:
-        wide = [(f"w{n}", 0, [10**18] * 100, 0) for n in range(filler // 2_000)]
+        wide: list[MeterRead] = [(f"w{n}", 0, [10**18] * 100, 0) for n in range(filler // 2_000)]
         tables.append(Table([f"1-0:{n}.8.0" for n in range(100)], wide))
     scan = Scan(kind, at(minutes), tables, [])
     payload = encode(Batch(v=1, station=STATION, clock=Clock.SYNCED, scan=scan))

@@ -1,11 +1,11 @@
-"""The other side of the broker, for tests: notes what arrives and acknowledges what it is told to."""
+"""The other side of the broker, for tests: notes what arrives, acknowledges what it is told to."""
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
@@ -17,7 +17,7 @@ DEADLINE_S = 20.0
 
 
 class Collecting:
-    """Subscribed to one gateway's batches and statuses; acknowledges at once while `acks` is true."""
+    """Subscribed to one gateway's batches and statuses; acknowledges while `acks` is true."""
 
     def __init__(self, port: int, gateway: str, *, acks: bool = True) -> None:
         self.gateway = gateway
@@ -70,20 +70,21 @@ class Collecting:
             self.generation += 1
         self.ack({})
 
-    def _on_connect(self, *_: Any) -> None:
+    def _on_connect(self, *_: object) -> None:
         self._client.subscribe(
             [(batches_filter(self.gateway), 1), (status_filter(self.gateway), 1)]
         )
 
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         topic = parse(message.topic)
         if not isinstance(topic, BatchTopic):
-            self.statuses.append(decode_status(message.payload))
+            self.statuses.append(decode_status(bytes(message.payload)))
             return
         key = (topic.epoch, topic.seq)
         with self._lock:
             self.arrived.append(key)
-            assert self.payloads.setdefault(key, message.payload) == message.payload
+            payload = bytes(message.payload)
+            assert self.payloads.setdefault(key, payload) == payload
             if self.acks:
                 self._have.setdefault(topic.epoch, set()).add(topic.seq)
         if self.acks:

@@ -1,4 +1,4 @@
-"""A line and a clock that tests rule: time moves only when it is waited for or when a read costs some."""
+"""A line and a clock that tests rule: time moves when it is waited for or a read costs some."""
 
 import asyncio
 from collections.abc import Callable, Sequence

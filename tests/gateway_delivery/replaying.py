@@ -42,7 +42,7 @@ class ReplayServer:
             writer.transport.abort()
         await self._server.wait_closed()
         async with asyncio.timeout(5):
-            while self._writers:
+            while self._writers:  # noqa: ASYNC110 a test's server, polled within a deadline
                 await asyncio.sleep(0.01)
 
     async def extend(self, end: datetime) -> None:

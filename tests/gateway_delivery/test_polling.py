@@ -349,7 +349,7 @@ class TestGaps:
         world = World(tmp_path, after(30), after(155))
         seconds = [0.0]
         monkeypatch.setattr("gateway.polling.monotonic", lambda: seconds[0])
-        taken = []
+        taken: list[datetime] = []
 
         def slow(serial: str, part: Part, at: datetime) -> None:
             if serial == "m001" and part is Part.ENERGY and not taken:

@@ -1,9 +1,11 @@
-"""Delivery over a real broker: window, order, resending, acks, status, broker and collector lost."""
+"""Delivery over a real broker: window, order, resending, acks, status, peers that go away."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -48,8 +50,12 @@ class Sending:
 
     async def until_empty(self) -> None:
         async with asyncio.timeout(20):
-            while await self.waiting():
+            while await self.waiting():  # noqa: ASYNC110 polled within a deadline
                 await asyncio.sleep(0.01)
+
+
+def has_arrived(collector: Collecting, count: int) -> bool:
+    return len(collector.arrived) >= count
 
 
 @asynccontextmanager
@@ -148,9 +154,9 @@ async def test_what_is_not_acknowledged_is_sent_again_ever_more_slowly(
             times = []
             await gateway.keep(1)
             for count in range(1, 6):
-                await until(lambda n=count: len(collector.arrived) >= n, f"sending {count}")
+                await until(partial(has_arrived, collector, count), f"sending {count}")
                 times.append(time.monotonic())
-    pauses = [b - a for a, b in zip(times, times[1:], strict=False)]
+    pauses = [b - a for a, b in pairwise(times)]
     assert pauses[0] == pytest.approx(0.2, abs=0.15)
     assert pauses[1] == pytest.approx(0.4, abs=0.2)
     assert pauses[3] == pytest.approx(0.8, abs=0.3), "the maximum"

@@ -225,7 +225,7 @@ def test_quarantine_that_passes_todays_rules_is_stored_under_its_own_receipt(
 ) -> None:
     with Gateway(mosquitto.port) as gateway, intake(ledger, store, mosquitto.port):
         with monkeypatch.context() as yesterday:
-            yesterday.setattr("collector.intake.check.MOMENTARY_MAX", 100.0)
+            yesterday.setattr("collector.intake.check.ENERGY_MAX", 100)
             gateway.send(1, scan(1))
             gateway.send(2, b"never any good")
             gateway.wait_acked(2)

@@ -7,7 +7,8 @@ import pytest
 
 from collector.errors import LedgerUnavailable
 from collector.intake.batch import Message, Taken
-from collector.intake.pipeline import Claim, Pipeline
+from collector.intake.judge import Claim
+from collector.intake.pipeline import Pipeline
 from collector.ledger import Ledger
 from collector.readings.duckdb_store import DuckDbStore
 from collector.readings.port import Refused

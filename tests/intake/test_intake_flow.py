@@ -121,7 +121,6 @@ POISON: dict[str, tuple[Callable[[], bytes], str]] = {
     "an energy that is no integer": (_with("[1000,", "[1000.5,"), "bad_value"),
     "a negative energy": (_with("[1000,", "[-1,"), "bad_value"),
     "an energy beyond 64 bits": (_with("[1000,", "[9223372036854775808,"), "bad_value"),
-    "a voltage beyond reason": (_with("230.5", "1e300"), "bad_value"),
     "a value that is text": (_with("230.5", '"230.5"'), "wrong_shape"),
     "an offset beyond reason": (_with(",400,", f",{41 * 86_400_000},"), "bad_offset"),
     "a slot in the far future": (_with("2026-01-01", "2126-01-01"), "bad_instant"),

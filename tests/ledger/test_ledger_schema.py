@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from collector.errors import InvalidRequest, LedgerStateError, LedgerUnavailable
 from collector.ledger import Ledger
-from collector.ledger.schema import head_revision, revisions
+from collector.ledger.schema import current_revision, head_revision, revisions, upgrade
 from collector.ledger.tables import metadata
 from collector.operations.snapshots import create_snapshot
 from tests.ledger.building import FILES, NOW, import_files, midnight, put
@@ -51,6 +51,20 @@ def test_a_schema_of_another_version_is_refused(ledger: Ledger) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(LedgerStateError, match="9999"):
         ledger.check_schema()
+
+
+def test_a_migration_that_is_cut_off_leaves_nothing(ledger_url: str) -> None:
+    ledger = Ledger(ledger_url)
+    with ledger._engine.connect() as connection:
+        connection.begin()
+        upgrade(connection)
+        assert current_revision(connection) == head_revision()
+        # The connection goes without a commit, as that of a killed process does.
+    with pytest.raises(LedgerStateError, match="no schema"):
+        ledger.check_schema()
+    ledger.migrate()
+    ledger.check_schema()
+    ledger.close()
 
 
 def test_processes_that_migrate_at_once_do_it_once(ledger_url: str) -> None:

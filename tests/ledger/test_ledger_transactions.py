@@ -1,14 +1,17 @@
 """Transactions of the ledger: all or nothing, one view, and no writing while reading."""
 
+import sqlite3
 import threading
+from pathlib import Path
 
 import pytest
 
-from collector.errors import LedgerStateError
+from collector.errors import LedgerStateError, LedgerUnavailable
 from collector.ledger import Ledger
 from collector.ledger.audit import AuditEntry
 from collector.registry.values import Station
 from tests.ledger.building import NOW
+from tests.services import PostgresServer
 
 
 class Stop(Exception):
@@ -79,6 +82,59 @@ def test_writers_wait_for_each_other(ledger: Ledger) -> None:
     assert ledger_is_postgresql(ledger) or [row.station for row in seen] == ["T1"]
     with ledger.read() as uow:
         assert [row.station for row in uow.registry.stations()] == ["T1", "T2"]
+
+
+def test_a_ledger_that_somebody_holds_is_unavailable_and_then_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.ledger.unit_of_work.BUSY_TIMEOUT_MS", 50)
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.migrate()
+    holder = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerUnavailable), ledger.begin():
+        pass
+    with ledger.read() as uow:
+        assert uow.registry.stations() == []
+    holder.execute("ROLLBACK")
+    holder.close()
+    with ledger.begin() as uow:
+        uow.registry.add_stations([Station("T1", "one")])
+    ledger.close()
+
+
+def test_a_server_that_goes_away_is_unavailable_and_then_works(
+    postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    ledger = Ledger(postgres_url)
+    ledger.migrate()
+    postgres_server.stop()
+    with pytest.raises(LedgerUnavailable) as caught, ledger.begin():
+        pass
+    assert caught.value.hint
+    postgres_server.start()
+    with ledger.begin() as uow:
+        uow.registry.add_stations([Station("T1", "one")])
+    ledger.close()
+
+
+def test_a_server_that_dies_within_a_transaction_leaves_nothing() -> None:
+    with PostgresServer(durable=True) as server:
+        ledger = Ledger(server.create_database())
+        ledger.migrate()
+
+        def write_while_it_dies() -> None:
+            with ledger.begin() as uow:
+                uow.registry.add_stations([Station("T1", "one")])
+                server.kill()
+                uow.registry.add_stations([Station("T2", "two")])
+
+        with pytest.raises(LedgerUnavailable):
+            write_while_it_dies()
+        server.start()
+        with ledger.read() as uow:
+            assert uow.registry.stations() == []
+        ledger.close()
 
 
 def ledger_is_postgresql(ledger: Ledger) -> bool:

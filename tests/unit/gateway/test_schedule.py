@@ -1,6 +1,7 @@
 """Slots on the wall clock, over zones whose offset changes, and what missed ones are called."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from hypothesis import given
@@ -26,7 +27,7 @@ def test_a_day_has_its_intervals_and_one_index_at_local_midnight() -> None:
     assert len(slots) == 48
     assert slots[0] == Slot(utc("2026-01-01T17:00"), ScanKind.INDEX)
     assert {slot.kind for slot in slots[1:]} == {ScanKind.INTERVAL}
-    assert {b.at - a.at for a, b in zip(slots, slots[1:], strict=False)} == {timedelta(minutes=30)}
+    assert {b.at - a.at for a, b in pairwise(slots)} == {timedelta(minutes=30)}
 
 
 def test_the_bounds_are_open_below_and_closed_above() -> None:
@@ -60,14 +61,14 @@ def test_days_on_which_clocks_change_have_no_slot_twice_and_none_too_few() -> No
 @given(
     st.sampled_from([HANOI, BERLIN, ZoneInfo("America/Sao_Paulo"), ZoneInfo("Asia/Kathmandu")]),
     st.sampled_from([1, 5, 15, 30, 60, 240, 1440]),
-    st.datetimes(datetime(2015, 1, 1), datetime(2030, 1, 1)),
+    st.integers(0, 15 * 365 * 1440),
     st.integers(0, 60 * 72),
 )
 def test_the_next_slot_is_the_first_of_those_between(
-    zone: ZoneInfo, interval_min: int, at: datetime, minutes: int
+    zone: ZoneInfo, interval_min: int, since_2015_min: int, minutes: int
 ) -> None:
     schedule = Schedule(zone, interval_min, (0, 90))
-    start = at.replace(tzinfo=UTC)
+    start = utc("2015-01-01") + timedelta(minutes=since_2015_min)
     slots = schedule.between(start, start + timedelta(minutes=minutes))
     following = schedule.next_after(start)
     if slots:
