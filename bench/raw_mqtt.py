@@ -74,8 +74,8 @@ class RawPublisher:
         taken_at = time.monotonic()
         if not wait_for_acks:
             return Published(started_at, taken_at, None)
-        while any(self.acked.get(gateway, 0) < seq for gateway, seq in wanted.items()):
-            self._receive()
+        for gateway, seq in wanted.items():
+            self.wait_for_acks(gateway, seq, SOCKET_TIMEOUT_S)
         return Published(started_at, taken_at, time.monotonic())
 
     def probe(self, one: Sent, timeout_s: float) -> None:

@@ -86,8 +86,7 @@ class Poller:
             recent = self._schedule.between(now - self._grace, now)
             self._last_at = recent[-1].at - _INSTANT if recent else now
         self._want({mark.slot_at: mark for mark in await self._outbox.retries()}, now)
-        if (incident := await self._outbox.take_incident()) is not None:
-            await self._report("outbox_replaced", incident)
+        await self._report_incident()
 
     async def _turn(self) -> None:
         assert self._last_at is not None
@@ -150,6 +149,7 @@ class Poller:
         """The clock was put back by more than a step: go on from the time it shows now."""
         detail = f"back from {self._last_at:%Y-%m-%dT%H:%M:%SZ} to {now:%Y-%m-%dT%H:%M:%SZ}"
         self._last_at = now
+        self._retries.clear()
         await self._report("clock_jump", detail, SlotDone(now))
 
     # -- scans
@@ -191,6 +191,7 @@ class Poller:
         elif drafts:
             self._owed.append((slot, GapReason.OVERFLOW))
         self._last_at = slot.at
+        await self._report_incident()
 
     def _mark(self, slot: Slot, missing: tuple[str, ...]) -> SlotDone:
         until_at = slot.at + self._schedule.index_window
@@ -221,6 +222,10 @@ class Poller:
                 return True
         log.error("batches could not be kept", batches=len(drafts))
         return False
+
+    async def _report_incident(self) -> None:
+        if (incident := await self._outbox.take_incident()) is not None:
+            await self._report("outbox_replaced", incident)
 
     async def _report(self, type_: str, detail: str, *marks: SlotDone) -> None:
         log.warning("event", type=type_, detail=detail)

@@ -51,6 +51,14 @@ def test_a_number_is_not_given_twice_although_its_batch_is_gone(tmp_path: Path) 
     outbox.close()
 
 
+def test_a_commit_is_on_the_disk_when_it_returns(tmp_path: Path) -> None:
+    """What SQLite was asked for: a killed process cannot show it, only a power cut could."""
+    outbox = open_outbox(tmp_path)
+    assert outbox._file.read("PRAGMA journal_mode") == [("wal",)]
+    assert outbox._file.read("PRAGMA synchronous") == [(2,)], "FULL"
+    outbox.close()
+
+
 def test_the_mark_of_a_slot_is_kept_with_its_batches(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     assert outbox.last_slot() is None

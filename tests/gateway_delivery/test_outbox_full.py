@@ -74,6 +74,22 @@ def test_delivered_batches_go_before_any_other(tmp_path: Path) -> None:
     outbox.close()
 
 
+def test_no_number_is_left_without_a_row_above_one_that_is_held(tmp_path: Path) -> None:
+    """Else a collector that asks again would wait for it for ever."""
+    outbox = open_outbox(tmp_path, bytes_max=4 * MIB)
+    for n in range(60):
+        outbox.append([scan_draft(n, filler=FILLER)], at=at(n))
+    outbox.apply_acks([ack(1, {1: 0}, {1: [(2, 60)]})])
+    for n in range(60, 100):
+        outbox.append([scan_draft(n, filler=FILLER)], at=at(n))
+    outbox.apply_acks([ack(2, {1: 0})])
+    found = kinds(outbox)
+    assert list(found) == list(range(1, 101))
+    assert next(seq for seq, kind in found.items() if kind == "INTERVAL") == 2
+    assert found[1] == found[100] == "interval"
+    outbox.close()
+
+
 def test_a_tombstone_stays_the_same_afterwards_and_is_delivered_like_a_batch(
     tmp_path: Path,
 ) -> None:

@@ -219,6 +219,21 @@ async def test_a_broker_that_forgets_everything_only_delays(
 
 
 @pytest.mark.asyncio
+async def test_a_new_connection_brings_what_is_not_acknowledged_at_once(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    settings = UplinkSettings(resend_after_s=300)
+    with Collecting(broker.port, NAME, acks=False) as collector:
+        async with sending(tmp_path, broker.port, settings=settings) as gateway:
+            await gateway.keep(2)
+            await until(lambda: len(collector.arrived) == 2, "sent once")
+            assert gateway.uplink._connection is not None
+            gateway.uplink._connection.drop()
+            await until(lambda: len(collector.arrived) == 4, "sent again", deadline_s=5)
+    assert [seq for _, seq in collector.arrived] == [1, 2, 1, 2]
+
+
+@pytest.mark.asyncio
 async def test_a_broker_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> None:
     with Mosquitto() as broker:
         broker.kill()

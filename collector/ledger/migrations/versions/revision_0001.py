@@ -19,9 +19,13 @@ _IMMUTABLE = ("index_reads", "snapshots", "snapshot_lines")
 
 def upgrade() -> None:
     """Create all tables and the triggers that keep some of them as they are."""
-    _create_registry()
-    _create_delivery()
-    _create_billing()
+    _create_places()
+    _create_installations()
+    _create_gateways()
+    _create_receipts()
+    _create_oddities()
+    _create_index_reads()
+    _create_snapshots()
     _create_people()
     if op.get_bind().dialect.name == "postgresql":
         _refuse_changes_postgresql()
@@ -55,7 +59,7 @@ def _refuse_changes_sqlite() -> None:
             )
 
 
-def _create_registry() -> None:
+def _create_places() -> None:
     op.create_table(
         "stations",
         sa.Column("station", sa.String(length=64), nullable=False),
@@ -84,6 +88,9 @@ def _create_registry() -> None:
         sa.Column("resolution_wh", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("meter", name=op.f("pk_meters")),
     )
+
+
+def _create_installations() -> None:
     op.create_table(
         "installations",
         sa.Column("id", _BIG_ID, autoincrement=True, nullable=False),
@@ -131,7 +138,7 @@ def _create_registry() -> None:
     )
 
 
-def _create_delivery() -> None:
+def _create_gateways() -> None:
     op.create_table(
         "gateways",
         sa.Column("gateway", sa.String(length=64), nullable=False),
@@ -161,6 +168,9 @@ def _create_delivery() -> None:
         sa.Column("last_seen_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("gateway", "epoch", name=op.f("pk_epochs")),
     )
+
+
+def _create_receipts() -> None:
     op.create_table(
         "receipts",
         sa.Column("gateway", sa.String(length=64), nullable=False),
@@ -201,6 +211,9 @@ def _create_delivery() -> None:
         ),
     )
     op.create_index("ix_gaps_first_at", "gaps", ["first_at"], unique=False)
+
+
+def _create_oddities() -> None:
     op.create_table(
         "events",
         sa.Column("gateway", sa.String(length=64), nullable=False),
@@ -231,7 +244,7 @@ def _create_delivery() -> None:
     )
 
 
-def _create_billing() -> None:
+def _create_index_reads() -> None:
     op.create_table(
         "index_reads",
         sa.Column("at", sa.BigInteger(), nullable=False),
@@ -263,6 +276,9 @@ def _create_billing() -> None:
             "at", "meter", "register", "gateway", "epoch", "seq", name=op.f("pk_conflicts")
         ),
     )
+
+
+def _create_snapshots() -> None:
     op.create_table(
         "snapshots",
         sa.Column("id", sa.String(length=36), nullable=False),
