@@ -19,6 +19,7 @@ CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 0x10, 0x20, 0x30, 0x40, 0
 QOS1 = 0x02
 KEEPALIVE_S = 600
 WINDOW = 200
+GATEWAY_WINDOW = 20  # the default of the station file's `uplink.window`
 RECEIVE_BYTES = 262_144
 SOCKET_TIMEOUT_S = 60.0
 PACKET_IDS = 65_535
@@ -57,26 +58,38 @@ class RawPublisher:
         self._receive_until(lambda kind: kind == SUBACK)
 
     def publish(self, messages: list[Sent], *, wait_for_acks: bool) -> Published:
-        """Send all, WINDOW at a time in flight; wait until the last is acked if asked to."""
+        """Send all, at most WINDOW at a time on their way to the broker.
+
+        With `wait_for_acks` also at most GATEWAY_WINDOW of a gateway on their way to its ack, as
+        the gateways do it, and until the last one is acked.
+        """
         packets = [_publish(one, number % PACKET_IDS + 1) for number, one in enumerate(messages)]
-        wanted: dict[str, int] = {}
-        for one in messages:
-            topic = _batch_topic(one)
-            wanted[topic.gateway] = max(wanted.get(topic.gateway, 0), topic.seq)
+        topics = [_batch_topic(one) for one in messages]
         self._pubacks = 0
         sent = 0
         started_at = time.monotonic()
         while self._pubacks < len(packets):
-            if room := min(WINDOW - (sent - self._pubacks), len(packets) - sent):
-                self._socket.sendall(b"".join(packets[sent : sent + room]))
-                sent += room
+            last = min(len(packets), self._pubacks + WINDOW)
+            if wait_for_acks:
+                last = self._last_in_windows(topics, sent, last)
+            if last > sent:
+                self._socket.sendall(b"".join(packets[sent:last]))
+                sent = last
             self._receive()
         taken_at = time.monotonic()
         if not wait_for_acks:
             return Published(started_at, taken_at, None)
-        for gateway, seq in wanted.items():
-            self.wait_for_acks(gateway, seq, SOCKET_TIMEOUT_S)
+        for topic in topics:
+            self.wait_for_acks(topic.gateway, topic.seq, SOCKET_TIMEOUT_S)
         return Published(started_at, taken_at, time.monotonic())
+
+    def _last_in_windows(self, topics: list[BatchTopic], first: int, last: int) -> int:
+        """The end of the stretch from `first` that the gateways' windows let through."""
+        for number in range(first, last):
+            topic = topics[number]
+            if topic.seq > self.acked.get(topic.gateway, 0) + GATEWAY_WINDOW:
+                return number
+        return last
 
     def probe(self, one: Sent, timeout_s: float) -> None:
         """Send a message again and again until it is acked: then a collector is at work."""

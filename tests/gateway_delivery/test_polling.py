@@ -268,6 +268,24 @@ class TestIndexRetry:
         assert all(scan.missing for scan in found)
 
     @pytest.mark.asyncio
+    async def test_silent_meters_that_are_asked_again_hold_up_the_next_slot_by_one_read_at_most(
+        self, tmp_path: Path
+    ) -> None:
+        world = World(tmp_path, after(0), after(35))
+        world.line.cost = timedelta(seconds=50)
+        began: list[datetime] = []
+
+        def note(_serial: str, _part: Part, at: datetime) -> MissingReason:
+            if world.line.log[-1][2] in (Priority.HEAD, Priority.INTERVAL):
+                began.append(at - world.line.cost)
+            return MissingReason.TIMEOUT
+
+        world.line.fails = note
+        await world.run()
+        # Four silent meters take 200 s, and the last round of them begins 40 s before the slot.
+        assert began[0] < after(30) + world.line.cost
+
+    @pytest.mark.asyncio
     async def test_a_slot_missed_while_down_is_read_late_within_its_window(
         self, tmp_path: Path
     ) -> None:

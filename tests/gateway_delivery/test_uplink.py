@@ -1,6 +1,7 @@
 """Delivery over a real broker: window, order, resending, acks, status, peers that go away."""
 
 import asyncio
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -353,3 +354,41 @@ class TestStatus:
                     lambda: Status(v=1, online=False) in collector.statuses, "the last will"
                 )
                 await until(lambda: collector.statuses[-1].online, "online again")
+
+
+def make_certificates(folder: Path) -> None:
+    """A CA, a server for 127.0.0.1 and a gateway, as PEM files in `folder`."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test CA")
+    (folder / "san").write_text("subjectAltName=IP:127.0.0.1\n")
+    for name, extra in (("server", ("-extfile", "san")), (NAME, ())):
+        openssl(
+            "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
+        )
+        openssl(
+            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
+            *("-CAcreateserial", "-out", f"{name}.pem", "-days", "2", *extra),
+        )
+
+
+@pytest.mark.asyncio
+async def test_both_sides_show_a_certificate_over_tls(tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    plain = free_port()
+    secure = (
+        f"cafile {tmp_path}/ca.pem\ncertfile {tmp_path}/server.pem\nkeyfile {tmp_path}/server.key\n"
+        f"require_certificate true\nuse_identity_as_username true\nlistener {plain} 127.0.0.1\n"
+    )
+    tls = Tls(tmp_path / "ca.pem", tmp_path / f"{NAME}.pem", tmp_path / f"{NAME}.key")
+    with Mosquitto(secure + "allow_anonymous true\n") as broker, Collecting(plain, NAME) as other:
+        async with sending(tmp_path / "data", broker.port, tls=tls, backlog=60) as gateway:
+            await gateway.until_empty()
+        assert len(set(other.arrived)) == 60
+        async with sending(tmp_path / "none", broker.port, tls=Tls(tmp_path / "ca.pem")) as gateway:
+            await gateway.keep(1)
+            await asyncio.sleep(0.5)
+            assert await gateway.waiting() == 1, "refused without a certificate"
