@@ -18,6 +18,7 @@ from contract.messages import MeterRead, ScanKind
 STATIONS = 100
 METERS = 100
 DAYS = 365
+DAYS_AT_ONCE = 30  # the ledger fills several times faster than day by day
 REGISTERS = ("1-0:1.8.0",)
 EPOCH = f"{7:032x}"
 ACTOR = "bench"
@@ -57,9 +58,10 @@ def _snapshots() -> tuple[list[float], int, float]:
         _write_registry(folder)
         report = import_registry(ledger, folder, ACTOR, NOW)
         assert report.written, report.errors[:3]
-        for day in range(DAYS):
+        for first_day in range(0, DAYS, DAYS_AT_ONCE):
+            days = range(first_day, min(first_day + DAYS_AT_ONCE, DAYS))
             with ledger.begin() as uow:
-                uow.index_reads.insert_many(_day(day), NOW)
+                uow.index_reads.insert_many((b for day in days for b in _day(day)), NOW)
         fill_s = time.perf_counter() - started
         seconds = []
         lines = 0

@@ -1,11 +1,11 @@
 """The collector's errors: every failure that a caller is expected to handle, with what to do next.
 
-    CollectorError
-    ├── InvalidRequest      the caller asked for something that cannot be (HTTP 422)
-    ├── NotFound            what was named does not exist (HTTP 404)
-    ├── Conflict            it contradicts what is stored (HTTP 409)
-    ├── LedgerUnavailable   the ledger cannot be reached or written now (HTTP 503)
-    └── LedgerStateError    the ledger is not in a state to work with; a person must act
+CollectorError
+├── InvalidRequest      the caller asked for something that cannot be (HTTP 422)
+├── NotFound            what was named does not exist (HTTP 404)
+├── Conflict            it contradicts what is stored (HTTP 409)
+├── LedgerUnavailable   the ledger cannot be reached or written now (HTTP 503)
+└── LedgerStateError    the ledger is not in a state to work with; a person must act
 """
 
 

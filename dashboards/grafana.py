@@ -12,7 +12,6 @@ Json = dict[str, Any]
 DATASOURCE: Json = {"type": "influxdb", "uid": "songlo-readings"}
 # Grafana 10 to 12 write this version; later ones migrate it when they load it.
 SCHEMA_VERSION = 39
-GRID_COLUMNS = 24
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from gateway.outbox_thread import OutboxThread
 from gateway.polling import Poller
 from gateway.ports import Clock
 from gateway.scan import Scanner
-from gateway.station_file import SerialEndpoint as SerialConfig
+from gateway.station_file import ModbusRtuSection
 from gateway.uplink import Identity, Uplink, UplinkSettings
 
 HOUSEKEEPING_S = 3_600.0
@@ -123,7 +123,7 @@ async def _clock(config: StationConfig) -> SystemClock | ReplayClock:
 
 def _line(line: LineConfig, clock: Clock) -> ModbusLine:
     endpoint: Endpoint
-    if isinstance(line.endpoint, SerialConfig):
+    if isinstance(line.endpoint, ModbusRtuSection):
         port = line.endpoint
         endpoint = SerialEndpoint(port.device, port.baud, Parity(port.parity), port.stop_bits)
     else:

@@ -70,11 +70,11 @@ def check(config: _Config) -> None:
 
 
 def _endpoint(endpoint: object) -> str:
-    from gateway.station_file import SerialEndpoint, TcpEndpoint  # noqa: PLC0415
+    from gateway.station_file import ModbusRtuSection, ModbusTcpSection  # noqa: PLC0415
 
-    if isinstance(endpoint, SerialEndpoint):
+    if isinstance(endpoint, ModbusRtuSection):
         return f"{endpoint.device} {endpoint.baud} 8{endpoint.parity}{endpoint.stop_bits}"
-    assert isinstance(endpoint, TcpEndpoint)
+    assert isinstance(endpoint, ModbusTcpSection)
     return f"{endpoint.host}:{endpoint.port}"
 
 

@@ -19,10 +19,10 @@ from gateway.station_file import (
     BrokerSection,
     LineSection,
     MeterSection,
+    ModbusRtuSection,
+    ModbusTcpSection,
     OutboxSection,
-    SerialEndpoint,
     StationSection,
-    TcpEndpoint,
     UplinkSection,
 )
 from gateway.yaml_lines import YamlError, load_yaml
@@ -56,7 +56,7 @@ class LineConfig:
     """A line with its meters and their profiles, in the order of the file."""
 
     name: str
-    endpoint: SerialEndpoint | TcpEndpoint
+    endpoint: ModbusRtuSection | ModbusTcpSection
     meters: tuple[InstalledMeter, ...]
 
 

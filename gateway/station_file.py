@@ -80,7 +80,7 @@ class ClockSection(_Section, frozen=True):
     replay: str
 
 
-class SerialEndpoint(_Section, frozen=True):
+class ModbusRtuSection(_Section, frozen=True):
     """An RS-485 line on a serial device (Modbus RTU)."""
 
     device: str
@@ -89,7 +89,7 @@ class SerialEndpoint(_Section, frozen=True):
     stop_bits: Literal[1, 2] = 1
 
 
-class TcpEndpoint(_Section, frozen=True):
+class ModbusTcpSection(_Section, frozen=True):
     """A Modbus TCP server: a meter, or a bridge with meters behind it."""
 
     host: str
@@ -110,11 +110,11 @@ class LineSection(_Section, frozen=True):
 
     name: _Text
     meters: Annotated[tuple[MeterSection, ...], msgspec.Meta(min_length=1)]
-    modbus_rtu: SerialEndpoint | None = None
-    modbus_tcp: TcpEndpoint | None = None
+    modbus_rtu: ModbusRtuSection | None = None
+    modbus_tcp: ModbusTcpSection | None = None
 
     @property
-    def endpoint(self) -> SerialEndpoint | TcpEndpoint:
+    def endpoint(self) -> ModbusRtuSection | ModbusTcpSection:
         """The one that is given."""
         endpoint = self.modbus_rtu or self.modbus_tcp
         assert endpoint is not None

@@ -32,11 +32,6 @@ class WireTiming:
         """The silence that ends a frame (t3.5)."""
         return FAST_GAP_S if self.baud > FAST_BAUD else GAP_CHARACTERS * self.character_s
 
-    def exchange_s(self, request_bytes: int, reply_bytes: int) -> float:
-        """From the first bit of a request to the last of its reply; the next needs `gap_s` more."""
-        characters = (request_bytes + reply_bytes) * self.character_s
-        return characters + self.gap_s + self.turnaround_s
-
 
 def _table() -> tuple[int, ...]:
     table = []

@@ -11,10 +11,10 @@ from fastapi import Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from collector.operations import keys
-from collector.operations.keys import KeyIdentity
+from collector.operations.keys import KeyIdentity, Scope
 from collector.web.context import ContextParameter
 from collector.web.problems import Unauthorized
-from collector.web.scopes import Scope, require
+from collector.web.scopes import require
 
 HEADER = "X-Api-Key"
 NO_KEY_HINT = "send 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'"

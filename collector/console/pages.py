@@ -26,11 +26,11 @@ from collector.console.web import (
 )
 from collector.errors import NotFound
 from collector.operations import keys, registry
-from collector.operations.keys import KeyIdentity, KeyRefused
+from collector.operations.keys import KeyIdentity, KeyRefused, Scope
 from collector.web.context import ContextParameter
 from collector.web.parameters import Day, NamePath
 from collector.web.problems import Forbidden
-from collector.web.scopes import Scope, require
+from collector.web.scopes import require
 
 STATIC = Path(__file__).parent / "static"
 

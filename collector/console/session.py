@@ -18,7 +18,6 @@ from starlette.responses import Response
 
 SESSION_COOKIE = "songlo_session"
 FORM_COOKIE = "songlo_form"
-FORM_FIELD = "form_token"
 
 # A working day: who logs in at seven is still in at seven in the evening.
 SESSION_LIFETIME = timedelta(hours=12)

@@ -24,10 +24,10 @@ from collector.console.session import (
 )
 from collector.console.words import problem_text, reason_text, role_text
 from collector.operations import keys
-from collector.operations.keys import KeyIdentity
+from collector.operations.keys import KeyIdentity, Scope
 from collector.web.context import context_of
 from collector.web.problems import Problem, Unauthorized
-from collector.web.scopes import Scope, require
+from collector.web.scopes import require
 
 LANGUAGE_COOKIE = "songlo_language"
 LANGUAGE_LIFETIME = timedelta(days=365)

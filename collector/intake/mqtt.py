@@ -22,9 +22,13 @@ from contract import topics
 from contract.limits import BATCH_BYTES_MAX, STATUS_BYTES_MAX
 from contract.messages import Ack, MessageError, decode_ack
 
-# Messages held in memory at most, for a broker whose own window of messages in flight is larger.
-# What comes beyond is let go of: its gateway sends it again.
-INBOX_MAX = 4_000
+# Messages held in memory at most: 64 kB each. Brokers do not keep strictly to their window of
+# messages in flight; beyond this many nothing is read from the connection until there is room.
+INBOX_MAX = 1_000
+
+# How often room is looked for, in seconds. After half a keepalive a message is let go of, so that
+# the connection stays alive: its gateway sends it again.
+ROOM_POLL_S = 0.005
 
 # Acks handed to paho and not yet taken by the broker, at most.
 OUTBOX_MAX = 2_000
@@ -58,6 +62,7 @@ class Link:
         self.connections = 0
         self.dropped = 0
         self.connected = False
+        self._stopping = False
         passing = reader or config.shared_group is not None
         # Members of a group must not share a session: the broker would let only one of them live.
         client_id = f"{config.client_id}-{uuid.uuid4().hex[:8]}" if passing else config.client_id
@@ -95,6 +100,7 @@ class Link:
 
     def stop(self) -> None:
         """Disconnect in order. PUBACKs given before are sent first."""
+        self._stopping = True
         deadline = time.monotonic() + FLUSH_S
         while self.connected and self._client.want_write() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -211,9 +217,10 @@ class Link:
             client.ack(message.mid, message.qos)
             self._retained_acks.put((topic, bytes(message.payload)))
             return
-        if self._inbox.qsize() >= INBOX_MAX:
+        if not self._wait_for_room():
             self.dropped += 1
-            client.ack(message.mid, message.qos)
+            if not self._stopping:
+                client.ack(message.mid, message.qos)
             return
         limit = STATUS_BYTES_MAX if topic.endswith("/status") else BATCH_BYTES_MAX
         self._inbox.put(
@@ -226,3 +233,12 @@ class Link:
                 qos=message.qos,
             )
         )
+
+    def _wait_for_room(self) -> bool:
+        """Hold up the connection while the inbox is full; False when it stays full."""
+        deadline = time.monotonic() + self._config.keepalive_s / 2
+        while self._inbox.qsize() >= INBOX_MAX:
+            if self._stopping or time.monotonic() > deadline:
+                return False
+            time.sleep(ROOM_POLL_S)
+        return True

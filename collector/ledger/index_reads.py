@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select, tuple_
+from sqlalchemy import Connection, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from collector.ledger.nearest import Asked, NearestRead, nearest
@@ -134,10 +134,6 @@ class IndexReadRepository:
             .limit(limit)
         )
         return [IndexConflict(*row) for row in rows]
-
-    def count_conflicts(self) -> int:
-        """How many values were ever refused."""
-        return self._connection.execute(select(func.count()).select_from(conflicts)).scalar_one()
 
     def of_meter(self, meter: str, from_at: datetime, to_at: datetime) -> list[IndexRead]:
         """All reads of one meter with from_at <= at < to_at, oldest first."""

@@ -44,10 +44,15 @@ def daily_balances(
     A point counts in a day only if it was read within 60 minutes of both midnights.
     Raises NotFound for the station, InvalidRequest for the days.
     """
-    if not 0 <= (last_day - first_day).days < DAYS_MAX:
+    if first_day > last_day:
         raise InvalidRequest(
-            f"{first_day} to {last_day} is not from 1 to {DAYS_MAX} days",
-            hint="give first_day up to last_day, a year at most",
+            f"first_day ({first_day}) is after last_day ({last_day})",
+            hint="swap them; both days are part of the range",
+        )
+    count = (last_day - first_day).days + 1
+    if count > DAYS_MAX:
+        raise InvalidRequest(
+            f"{count} days, at most {DAYS_MAX} are allowed", hint="ask for them in several parts"
         )
     wanted = list(days(first_day, last_day))
     midnights = [day_start(day, zone) for day in (*wanted, last_day + timedelta(days=1))]

@@ -11,13 +11,21 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from collector.errors import CollectorError, InvalidRequest, NotFound
 from collector.ledger import Ledger
 from collector.ledger.audit import AuditEntry
 from collector.ledger.keys import StoredKey
 
-SCOPES = ("read", "snapshot", "admin")
+
+class Scope(StrEnum):
+    """What a key may do. Each one includes those before it."""
+
+    READ = "read"
+    SNAPSHOT = "snapshot"
+    ADMIN = "admin"
+
 
 _PREFIX_BYTES = 4
 _SECRET_BYTES = 20
@@ -74,11 +82,11 @@ def add_key(
             f"{name!r} cannot name a key", hint="use letters, digits and . _ @ -, at most 64"
         )
     wanted = tuple(dict.fromkeys(scopes))
-    unknown = [scope for scope in wanted if scope not in SCOPES]
+    unknown = [scope for scope in wanted if scope not in frozenset(Scope)]
     if unknown or not wanted:
         raise InvalidRequest(
             f"no such scope: {', '.join(unknown)}" if unknown else "a key needs a scope",
-            hint=f"scopes are {', '.join(SCOPES)}",
+            hint=f"scopes are {', '.join(Scope)}",
         )
     if expires_at is not None and expires_at <= now:
         raise InvalidRequest("the key would have expired already", hint="give a later expiry")

@@ -108,17 +108,3 @@ def check_range(from_at: datetime, to_at: datetime) -> None:
             " allowed",
             hint="ask for it in several parts",
         )
-
-
-def check_days(first_day: date, last_day: date) -> None:
-    """Raises InvalidRequest unless first <= last and the range is at most RANGE_DAYS_MAX days."""
-    if first_day > last_day:
-        raise InvalidRequest(
-            f"'first_day' ({first_day}) is after 'last_day' ({last_day})",
-            hint="swap them; both days are part of the range",
-        )
-    if (last_day - first_day).days >= RANGE_DAYS_MAX:
-        raise InvalidRequest(
-            f"{(last_day - first_day).days + 1} days, at most {RANGE_DAYS_MAX} are allowed",
-            hint="ask for them in several parts",
-        )

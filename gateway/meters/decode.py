@@ -9,24 +9,12 @@ from collections.abc import Callable, Sequence
 
 from contract.limits import ENERGY_MAX
 from gateway.meters.plan import Block
-from gateway.meters.profile import MappedRegister, MeterProfile, Order, WireType
+from gateway.meters.profile import MappedRegister, MeterProfile
+from gateway.meters.wire import Raw, WireType, from_pattern, reader
 
 Value = int | float | None
 
-_Raw = int | float
-_Reader = Callable[[bytes, int], tuple[_Raw]]
-_Converter = Callable[[_Raw], Value]
-
-_FORMATS = {
-    WireType.U16: ">H",
-    WireType.I16: ">h",
-    WireType.U32: ">I",
-    WireType.I32: ">i",
-    WireType.U64: ">Q",
-    WireType.I64: ">q",
-    WireType.F32: ">f",
-    WireType.F64: ">d",
-}
+_Converter = Callable[[Raw], Value]
 
 # What a binary float can say in decimal: further digits are artefacts of the encoding.
 _DIGITS = {WireType.F32: 7, WireType.F64: 15}
@@ -43,7 +31,7 @@ class BlockDecoder:
             (
                 mapped.obis,
                 2 * (mapped.address - block.address),
-                _reader(mapped.type, mapped.order or profile.order),
+                reader(mapped.type, mapped.order or profile.order),
                 _converter(profile, mapped),
             )
             for mapped in block.registers
@@ -68,24 +56,6 @@ def decode(profile: MeterProfile, block: Block, words: Sequence[int]) -> dict[st
     return BlockDecoder(profile, block).decode(struct.pack(f">{len(words)}H", *words))
 
 
-def _reader(wire_type: WireType, order: Order) -> _Reader:
-    unpacker = struct.Struct(_FORMATS[wire_type])
-    if order is Order.ABCD:
-        return unpacker.unpack_from
-
-    def read(payload: bytes, offset: int) -> tuple[_Raw]:
-        value = payload[offset : offset + unpacker.size]
-        words = [value[i : i + 2] for i in range(0, len(value), 2)]
-        if order.low_word_first:
-            words.reverse()
-        if order.swaps_bytes:
-            words = [word[::-1] for word in words]
-        raw: tuple[_Raw] = unpacker.unpack(b"".join(words))
-        return raw
-
-    return read
-
-
 def _converter(profile: MeterProfile, mapped: MappedRegister) -> _Converter:
     """From raw to the register's value: raw × scale, rounded to the resolution where it has one.
 
@@ -100,7 +70,7 @@ def _converter(profile: MeterProfile, mapped: MappedRegister) -> _Converter:
     factor, divisor = factor * step_divisor, divisor * step
     is_integer = mapped.register.is_integer
 
-    def convert(raw: _Raw) -> Value:
+    def convert(raw: Raw) -> Value:
         if raw in sentinels or not math.isfinite(raw):
             return None
         numerator, denominator = raw.as_integer_ratio()
@@ -113,9 +83,9 @@ def _converter(profile: MeterProfile, mapped: MappedRegister) -> _Converter:
 
 
 def _momentary(
-    factor: int, divisor: int, digits: int | None, sentinels: frozenset[_Raw]
+    factor: int, divisor: int, digits: int | None, sentinels: frozenset[Raw]
 ) -> _Converter:
-    def convert(raw: _Raw) -> Value:
+    def convert(raw: Raw) -> Value:
         if raw in sentinels or not math.isfinite(raw):
             return None
         scaled = raw * factor / divisor
@@ -126,15 +96,12 @@ def _momentary(
     return convert
 
 
-def _sentinels(profile: MeterProfile, mapped: MappedRegister) -> frozenset[_Raw]:
+def _sentinels(profile: MeterProfile, mapped: MappedRegister) -> frozenset[Raw]:
     """The raw values of the patterns that mean "not available"."""
     patterns = mapped.sentinels
     if patterns is None:
         patterns = profile.sentinels.of(mapped.type)
-    unpacker = struct.Struct(_FORMATS[mapped.type])
-    return frozenset(
-        unpacker.unpack(pattern.to_bytes(unpacker.size, "big"))[0] for pattern in patterns
-    )
+    return frozenset(from_pattern(pattern, mapped.type) for pattern in patterns)
 
 
 def _rounded(numerator: int, denominator: int) -> int:

@@ -9,61 +9,22 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from contract.limits import ENERGY_MAX, NAME_CHARS_MAX
+from contract.limits import ENERGY_MAX
 from contract.registers import BY_OBIS, Register
-
-ADDRESS_MAX = 0xFFFF
-REGS_MAX = 125  # Modbus Application Protocol V1.1b3, 6.3: a read brings at most 125 registers
-
-
-class WireType(StrEnum):
-    """How a value lies in 16-bit registers."""
-
-    U16 = "u16"
-    I16 = "i16"
-    U32 = "u32"
-    I32 = "i32"
-    U64 = "u64"
-    I64 = "i64"
-    F32 = "f32"
-    F64 = "f64"
-
-    @property
-    def bits(self) -> int:
-        """16, 32 or 64."""
-        return int(self.value[1:])
-
-    @property
-    def regs(self) -> int:
-        """How many 16-bit registers it takes: 1, 2 or 4."""
-        return self.bits // 16
-
-    @property
-    def is_float(self) -> bool:
-        """Whether it is IEEE 754 binary floating point."""
-        return self.value[0] == "f"
-
-
-class Order(StrEnum):
-    """The order of the bytes of a value on the wire; A is the most significant byte of 32 bits.
-
-    64-bit values follow the same pattern: CDAB sends the least significant word first.
-    """
-
-    ABCD = "ABCD"
-    CDAB = "CDAB"
-    BADC = "BADC"
-    DCBA = "DCBA"
-
-    @property
-    def low_word_first(self) -> bool:
-        """Whether the least significant 16-bit register comes first."""
-        return self in (Order.CDAB, Order.DCBA)
-
-    @property
-    def swaps_bytes(self) -> bool:
-        """Whether the two bytes within each register are swapped."""
-        return self in (Order.BADC, Order.DCBA)
+from gateway.meters.attributes import Attribute
+from gateway.meters.checks import Check
+from gateway.meters.shape import (
+    REGS_MAX,
+    Address,
+    Evidence,
+    Function,
+    Milliseconds,
+    Name,
+    Positive,
+    Shape,
+    Text,
+)
+from gateway.meters.wire import Order, WireType
 
 
 class Parity(StrEnum):
@@ -74,19 +35,7 @@ class Parity(StrEnum):
     ODD = "O"
 
 
-_Address = Annotated[int, msgspec.Meta(ge=0, le=ADDRESS_MAX)]
-_Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=60_000)]
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-_Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]*$", max_length=NAME_CHARS_MAX)]
-_Function = Literal[3, 4]
-_Positive = Annotated[int, msgspec.Meta(gt=0)]
-
-
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What all parts of a profile file have in common: immutable, and no unknown keys."""
-
-
-class MappedRegister(_Part, frozen=True):
+class MappedRegister(Shape, frozen=True):
     """A register of the catalogue and where and how this model keeps it.
 
     `address` is the 0-based address on the wire, never the number that manuals print; that one
@@ -99,16 +48,16 @@ class MappedRegister(_Part, frozen=True):
     """
 
     obis: str
-    address: _Address
+    address: Address
     type: WireType
     scale: Decimal = Decimal(1)
     resolution: Decimal | None = None
     order: Order | None = None
-    function: _Function | None = None
+    function: Function | None = None
     sentinels: tuple[int, ...] | None = None
     optional: bool = False
     roll_over: Annotated[int, msgspec.Meta(gt=0, le=ENERGY_MAX)] | None = None
-    manual: _Text | None = None
+    manual: Text | None = None
 
     @property
     def end(self) -> int:
@@ -121,7 +70,7 @@ class MappedRegister(_Part, frozen=True):
         return BY_OBIS[self.obis]
 
 
-class Sentinels(_Part, frozen=True):
+class Sentinels(Shape, frozen=True):
     """Raw bit patterns that mean "not available", by type; NaN and infinities always do.
 
     Each is given as its unsigned pattern: 0x7FFFFFFF, 0xFFFFFFFFFFFFFFFF.
@@ -142,7 +91,7 @@ class Sentinels(_Part, frozen=True):
         return patterns
 
 
-class Requests(_Part, frozen=True):
+class Requests(Shape, frozen=True):
     """What one read request may ask for.
 
     At most `max_regs` registers; at most `max_gap` unwanted ones in a row between wanted ones;
@@ -151,10 +100,10 @@ class Requests(_Part, frozen=True):
 
     max_regs: Annotated[int, msgspec.Meta(ge=1, le=REGS_MAX)] = REGS_MAX
     max_gap: Annotated[int, msgspec.Meta(ge=0, le=REGS_MAX)] = 0
-    forbidden: tuple[tuple[_Address, _Address], ...] = ()
+    forbidden: tuple[tuple[Address, Address], ...] = ()
 
 
-class Timing(_Part, frozen=True):
+class Timing(Shape, frozen=True):
     """How patient one must be with this model; all in milliseconds.
 
     `response_timeout_ms` is waited for the first byte of a reply, beyond the time on the wire.
@@ -165,9 +114,9 @@ class Timing(_Part, frozen=True):
     """
 
     response_timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 500
-    late_reply_ms: _Milliseconds | None = None
-    frame_pause_ms: _Milliseconds = 0
-    id_switch_pause_ms: _Milliseconds = 0
+    late_reply_ms: Milliseconds | None = None
+    frame_pause_ms: Milliseconds = 0
+    id_switch_pause_ms: Milliseconds = 0
 
     @property
     def late_after_timeout_s(self) -> float:
@@ -178,15 +127,15 @@ class Timing(_Part, frozen=True):
         return (late_ms - self.response_timeout_ms) / 1000
 
 
-class SerialSettings(_Part, frozen=True):
+class SerialSettings(Shape, frozen=True):
     """What the model's serial port can be set to."""
 
-    baud: Annotated[tuple[_Positive, ...], msgspec.Meta(min_length=1)]
+    baud: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)]
     parity: Annotated[tuple[Parity, ...], msgspec.Meta(min_length=1)]
     stop_bits: tuple[Literal[1, 2], ...] = (1,)
 
 
-class Rating(_Part, frozen=True):
+class Rating(Shape, frozen=True):
     """What bounds the energy that a meter can truly count.
 
     Its phases, the nominal voltage between phase and neutral, the greatest current of a phase.
@@ -197,16 +146,16 @@ class Rating(_Part, frozen=True):
     i_max_a: Decimal
 
 
-class MeterProfile(_Part, frozen=True):
+class MeterProfile(Shape, frozen=True):
     """How one meter model is read. `source` says where the facts come from.
 
     Shapes: `registers` has each OBIS code once; addresses are those of the wire, 0-based.
     """
 
-    profile: _Name
-    model: _Text
-    source: Annotated[tuple[_Text, ...], msgspec.Meta(min_length=1)]
-    function: _Function
+    profile: Name
+    model: Text
+    source: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
+    function: Function
     registers: Annotated[tuple[MappedRegister, ...], msgspec.Meta(min_length=1)]
     order: Order = Order.ABCD
     sentinels: Sentinels = Sentinels()

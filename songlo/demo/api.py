@@ -7,7 +7,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import quote, urlencode
 
 TIMEOUT_S = 60.0
@@ -46,12 +46,12 @@ class CollectorApi:
         """What a POST of `body` as JSON answers."""
         return _object(b"".join(self._call("POST", self._url(path, {}), json.dumps(body).encode())))
 
-    def stream(self, path: str) -> Iterator[bytes]:
+    def stream(self, path: str, **query: object) -> Iterator[bytes]:
         """The body at `path`, in chunks."""
-        return self._call("GET", self._url(path, {}), None)
+        return self._call("GET", self._url(path, query), None)
 
     def _url(self, path: str, query: dict[str, object]) -> str:
-        text = urlencode({name.rstrip("_"): str(value) for name, value in query.items()})
+        text = urlencode(query)
         return f"{self._base_url}{quote(path)}" + (f"?{text}" if text else "")
 
     def _call(self, method: str, url: str, body: bytes | None) -> Iterator[bytes]:
@@ -71,11 +71,10 @@ class CollectorApi:
             raise ApiError(0, f"{method} {url}: {error}") from error
 
 
-def wait_healthy(api: CollectorApi, check: "object", timeout_s: float = 60.0) -> None:
+def wait_healthy(api: CollectorApi, check: Callable[[], None], timeout_s: float = 60.0) -> None:
     """Return once the collector is healthy; `check()` raises if its process has ended."""
     deadline = time.monotonic() + timeout_s
     while not api.healthy():
-        assert callable(check)
         check()
         if time.monotonic() > deadline:
             raise ApiError(0, f"the collector was not healthy within {timeout_s:.0f} s")

@@ -8,6 +8,11 @@ import socket
 from datetime import UTC, datetime
 
 
+def instant_text(at: datetime) -> str:
+    """An instant as files, clock and API take it: RFC 3339 in UTC, to the millisecond."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 class ClockControl:
     """A connection to the clock server of a simulator."""
 
@@ -23,8 +28,7 @@ class ClockControl:
 
     def extend(self, end_at: datetime) -> None:
         """Let the replay go on up to `end_at`."""
-        end = end_at.astimezone(UTC).isoformat(timespec="milliseconds")
-        self._ask({"op": "extend", "end": end.replace("+00:00", "Z")})
+        self._ask({"op": "extend", "end": instant_text(end_at)})
 
     def live(self) -> None:
         """From now on the clock is the real one."""

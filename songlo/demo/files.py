@@ -6,9 +6,9 @@ Only the formats that the programs document; nothing here knows how a program re
 import csv
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
+from songlo.demo.clock import instant_text
 from songlo.demo.options import ZONE, DemoOptions
 
 BAUD = 9600
@@ -81,8 +81,8 @@ def simulator_file(options: DemoOptions, directory: Path) -> Path:
     if options.transport.value == "rtu":
         line |= {"baud": BAUD, "turnaround_ms": TURNAROUND_MS}
     config: dict[str, object] = {
-        "start": _utc(options.start_at),
-        "end": _utc(options.end_at),
+        "start": instant_text(options.start_at),
+        "end": instant_text(options.end_at),
         "zone": ZONE,
         "lines": line,
         "directory": str(directory),
@@ -133,7 +133,7 @@ def collector_file(options: DemoOptions, broker: tuple[str, int], directory: Pat
     """Write the collector's configuration; returns its path."""
     config: dict[str, object] = {
         "zone": ZONE,
-        "ledger": options.ledger_url or f"sqlite:///{directory / 'ledger.sqlite3'}",
+        "ledger": ledger_url(options, directory),
         "readings": options.readings
         or {"store": "duckdb", "path": str(directory / "reads.duckdb")},
         "broker": {
@@ -145,6 +145,11 @@ def collector_file(options: DemoOptions, broker: tuple[str, int], directory: Pat
         "api": {"host": "127.0.0.1", "port": options.api_port},
     }
     return _write_json(directory / "collector.yaml", config)
+
+
+def ledger_url(options: DemoOptions, directory: Path) -> str:
+    """The ledger that the collector is given."""
+    return options.ledger_url or f"sqlite:///{directory / 'ledger.sqlite3'}"
 
 
 def registry_files(options: DemoOptions, station: Station, directory: Path) -> Path:
@@ -170,15 +175,11 @@ def registry_files(options: DemoOptions, station: Station, directory: Path) -> P
         folder / "installations.csv",
         ("point", "meter", "installed_at", "removed_at", "install_index_wh", "removal_index_wh"),
         [
-            (meter.point, meter.serial, _utc(options.start_at), "", "", "")
+            (meter.point, meter.serial, instant_text(options.start_at), "", "", "")
             for meter in station.meters
         ],
     )
     return folder
-
-
-def _utc(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _write_json(path: Path, config: dict[str, object]) -> Path:

@@ -6,10 +6,11 @@ It asks the clock and the API and decides when to stop; it must not touch a stor
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from songlo.demo.api import ApiError
+from songlo.demo.clock import instant_text
 from songlo.demo.options import DemoOptions
 from songlo.demo.programs import ProgramFailed
 from songlo.demo.system import System
@@ -41,11 +42,6 @@ class Progress:
         return self.accounted >= self.due
 
 
-def instant(at: datetime) -> str:
-    """An instant as the API takes it."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def progress(system: System) -> Progress:
     """Ask the clock and the collector how far the replay is. Raises ApiError."""
     options = system.options
@@ -65,8 +61,8 @@ def progress(system: System) -> Progress:
 def _accounting(system: System) -> dict[str, object]:
     options = system.options
     bounds = {
-        "from": instant(options.start_at),
-        "to": instant(options.end_at + timedelta(minutes=1)),
+        "from": instant_text(options.start_at),
+        "to": instant_text(options.end_at + timedelta(minutes=1)),
     }
     try:
         return system.api.get(f"/v1/stations/{system.station.name}/accounting", **bounds)

@@ -6,14 +6,15 @@ table's columns need.
 
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 
 from rich.table import Table
 
-from songlo.demo.replay import Progress, instant
+from songlo.demo.api import ApiError
+from songlo.demo.clock import instant_text
+from songlo.demo.replay import Progress
 from songlo.demo.system import System
-
-BALANCE_HEADER = "station,day,head_wh,customers_wh,loss_wh,loss_percent,complete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Outcome:
 def conclude(system: System, progress: Progress) -> Outcome:
     """Take the snapshot of the period and ask for its balance. Raises ApiError."""
     options = system.options
-    bounds = {"from_at": instant(options.start_at), "to_at": instant(options.end_at)}
+    bounds = {"from_at": instant_text(options.start_at), "to_at": instant_text(options.end_at)}
     snapshot = system.api.post("/v1/snapshots", {"station": system.station.name, **bounds})
     balance = system.api.get(
         f"/v1/stations/{system.station.name}/balance",
@@ -64,18 +65,9 @@ def write_files(system: System, outcome: Outcome, folder: Path) -> None:
     options = system.options
     first_day = options.start_at.date()
     last_day = max(first_day, options.end_at.date() - timedelta(days=1))
-    answer = system.api.get(
-        f"/v1/stations/{system.station.name}/daily-balance",
-        first_day=first_day,
-        last_day=last_day,
-    )
-    days = answer["days"]
-    assert isinstance(days, list)
-    lines = [BALANCE_HEADER]
-    for day in days:
-        values = (day[name] for name in BALANCE_HEADER.split(",")[1:])
-        lines.append(",".join([system.station.name, *map(_cell, values)]))
-    (folder / "balance.csv").write_text("\n".join(lines) + "\n")
+    path = f"/v1/stations/{system.station.name}/daily-balance.csv"
+    with (folder / "balance.csv").open("wb") as file:
+        file.writelines(system.api.stream(path, first_day=first_day, last_day=last_day))
 
 
 def table(system: System, outcome: Outcome, elapsed_s: float) -> Table:
@@ -94,7 +86,7 @@ def table(system: System, outcome: Outcome, elapsed_s: float) -> Table:
         ("Sold", _kwh(outcome.customers_wh)),
         ("Lost", f"{_kwh(outcome.loss_wh)}  ({outcome.loss_percent} %)"),
         ("Meter reads due", f"{progress.due:,}"),
-        ("Read", f"{progress.read + progress.missing - progress.missing:,}"),
+        ("Read at the station", f"{progress.due - progress.missing - progress.in_gaps:,}"),
         ("Delivered and stored", f"{progress.read:,}"),
         ("Missing, with a reason", f"{progress.missing + progress.in_gaps:,}"),
         ("Duplicate batches, not counted", f"{progress.duplicate_batches:,}"),
@@ -111,13 +103,9 @@ def _kwh(energy_wh: int) -> str:
     return f"{sign}{whole:,}.{rest:03} kWh"
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
-
-
 def _integer(answer: dict[str, object], name: str) -> int:
     value = answer[name]
-    assert isinstance(value, int), f"{name} is {value!r}: an index is missing"
+    if not isinstance(value, int):
+        lacking = answer.get("lacking")
+        raise ApiError(HTTPStatus.OK, f"the balance has no {name}: {lacking} were not read in time")
     return value

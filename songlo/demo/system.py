@@ -18,6 +18,7 @@ from songlo.demo.clock import ClockControl
 from songlo.demo.files import (
     Station,
     collector_file,
+    ledger_url,
     registry_files,
     simulator_file,
     station_file,
@@ -118,8 +119,7 @@ class System:
     def _prepare_collector(self) -> None:
         collector_file(self.options, self.broker_address, self.directory)
         folder = registry_files(self.options, self.station, self.directory)
-        url = self.options.ledger_url or f"sqlite:///{self.directory / 'ledger.sqlite3'}"
-        ledger = Ledger(url)
+        ledger = Ledger(ledger_url(self.options, self.directory))
         try:
             ledger.migrate()
             import_registry(ledger, folder, actor=KEY_NAME, now=self._now)

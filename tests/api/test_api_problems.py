@@ -89,6 +89,7 @@ def test_an_instant_that_is_none(
         f"/v1/meters/{HEAD}/readings?{RANGE}&register=9-9:9.9.9",
         f"/v1/stations/{STATION}/daily-balance?first_day=2026-01-02&last_day=2026-01-01",
         f"/v1/stations/{STATION}/daily-balance?first_day=2020-01-02&last_day=2026-01-01",
+        f"/v1/stations/{STATION}/daily-balance.csv?first_day=2026-01-02&last_day=2026-01-01",
     ],
 )
 def test_a_range_that_cannot_be(client: httpx.Client, utility: World, path: str) -> None:

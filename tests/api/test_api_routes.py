@@ -152,6 +152,16 @@ def test_balance_of_a_period_and_by_day(client: httpx.Client, utility: World) ->
     # The last customer's index of the 11th is missing: the 10th cannot be told.
     assert [day["complete"] for day in days] == [True, False]
     assert days[1]["lacking"] == [f"{STATION}/3"]
+    csv = client.get(
+        f"/v1/stations/{STATION}/daily-balance.csv?first_day=2026-01-09&last_day=2026-01-10",
+        headers=utility.headers(),
+    )
+    assert csv.headers["Content-Type"] == "text/csv; charset=utf-8"
+    header, *rows = csv.text.splitlines()
+    assert header == "station,day,head_wh,customers_wh,loss_wh,loss_percent,complete"
+    assert rows[0] == f"{STATION},2026-01-09,{48 * 660},{48 * 600},{48 * 60},9.0909,true"
+    assert rows[1].startswith(f"{STATION},2026-01-10,")
+    assert rows[1].endswith(",false")
 
 
 def test_meters_that_lack_an_index(client: httpx.Client, utility: World) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("contract", "gateway", "collector", "simulator", "songlo", "bench")
+PACKAGES = ("contract", "gateway", "collector", "simulator", "songlo", "dashboards", "bench")
 FILE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 80
 

@@ -20,6 +20,7 @@ from tests.intake.kit import (
     TroubledStore,
     intake,
     scan,
+    status,
     stored,
     until,
 )
@@ -200,3 +201,40 @@ def test_a_stop_finishes_the_group_in_hand(
         running.future.result(10)
     with sqlite_ledger.read() as uow:
         assert {part.state for part in uow.delivery.views.sums()} <= {"complete"}
+
+
+def test_a_full_inbox_holds_up_the_connection_and_loses_nothing(
+    sqlite_ledger: Ledger,
+    store: DuckDbStore,
+    mosquitto_broker: Callable[..., Mosquitto],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("collector.intake.mqtt.INBOX_MAX", 10)
+    broker = mosquitto_broker("max_inflight_messages 0")
+    away = True
+    with (
+        intake(
+            sqlite_ledger,
+            store,
+            broker.port,
+            pipeline=lambda made: _AwayLedger(made, lambda: away),
+        ) as running,
+        Gateway(broker.port) as gateway,
+    ):
+        for seq in range(1, 201):
+            gateway.send(seq, scan(seq))
+        assert running.worker._link._inbox.qsize() <= 10
+        away = False
+        gateway.wait_acked(200)
+        assert running.worker._link.dropped == 0
+    assert stored(store) == 400
+
+
+def test_statuses_leave_the_brokers_window(
+    sqlite_ledger: Ledger, store: DuckDbStore, mosquitto: Mosquitto
+) -> None:
+    with intake(sqlite_ledger, store, mosquitto.port), Gateway(mosquitto.port) as gateway:
+        for count in range(1, 61):
+            gateway.status(status((gateway.epoch, 1, 2), count=count))
+        gateway.send(1, scan(1))
+        gateway.wait_acked(1)

@@ -70,7 +70,7 @@ def test_another_value_is_kept_aside_and_changes_nothing(ledger: Ledger) -> None
         assert (conflict.meter, conflict.value_kept, conflict.value_refused) == ("M2", 2, 99)
     with ledger.read() as uow:
         assert uow.index_reads.conflicts(10) == [conflict]
-        assert uow.index_reads.count_conflicts() == 1
+        assert uow.delivery.views.conflicts() == 1
         assert uow.index_reads.of_meter("M2", T, T + DAY)[0].value == 2
 
 

@@ -69,7 +69,7 @@ def test_of_two_values_one_is_kept_and_the_other_reported(postgres_url: str) -> 
     assert first.inserted + second.inserted == METERS
     assert len(first.conflicts) + len(second.conflicts) == METERS
     with ledgers[0].read() as uow:
-        assert uow.index_reads.count_conflicts() == METERS
+        assert uow.delivery.views.conflicts() == METERS
     for ledger in ledgers:
         ledger.close()
 

@@ -9,8 +9,8 @@ from collector.api.auth import needs
 from collector.api.models import GatewayList, GatewayView
 from collector.api.paging import PAGE_LIMIT_DEFAULT, AfterQuery, LimitQuery, page
 from collector.operations import fleet
+from collector.operations.keys import Scope
 from collector.web.context import ContextParameter
-from collector.web.scopes import Scope
 
 router = APIRouter(tags=["gateways"], dependencies=[Security(needs(Scope.READ))])
 

@@ -12,11 +12,11 @@ from collector.api.auth import needs
 from collector.api.models import ReadingList, ReadingView
 from collector.errors import InvalidRequest, NotFound
 from collector.operations import registry
+from collector.operations.keys import Scope
 from collector.readings.port import StoredRead
 from collector.web.context import Context, ContextParameter
 from collector.web.parameters import FromQuery, NamePath, ToQuery, check_range
 from collector.web.problems import responses
-from collector.web.scopes import Scope
 from contract.quality import Quality
 from contract.registers import BY_OBIS
 

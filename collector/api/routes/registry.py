@@ -20,11 +20,11 @@ from collector.api.models import (
 )
 from collector.api.paging import PAGE_LIMIT_DEFAULT, AfterQuery, LimitQuery, page
 from collector.operations import registry
+from collector.operations.keys import Scope
 from collector.registry.values import Role
 from collector.web.context import ContextParameter
 from collector.web.parameters import Instant, NamePath, NameQuery
 from collector.web.problems import responses
-from collector.web.scopes import Scope
 
 router = APIRouter(tags=["registry"], dependencies=[Security(needs(Scope.READ))])
 

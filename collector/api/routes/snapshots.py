@@ -15,10 +15,9 @@ from collector.billing.exports.csv_export import snapshot_csv
 from collector.billing.exports.json_export import snapshot_json
 from collector.billing.values import SnapshotHead
 from collector.operations import snapshots
-from collector.operations.keys import KeyIdentity
+from collector.operations.keys import KeyIdentity, Scope
 from collector.web.context import ContextParameter
 from collector.web.problems import responses
-from collector.web.scopes import Scope
 
 LIST_LIMIT_MAX = 500
 

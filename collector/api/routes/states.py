@@ -17,6 +17,7 @@ from collector.api.models import (
 )
 from collector.api.paging import PAGE_LIMIT_DEFAULT, AfterQuery, LimitQuery, page
 from collector.operations import collection
+from collector.operations.keys import Scope
 from collector.web.context import ContextParameter
 from collector.web.parameters import (
     Day,
@@ -27,7 +28,6 @@ from collector.web.parameters import (
     check_range,
 )
 from collector.web.problems import responses
-from collector.web.scopes import Scope
 
 router = APIRouter(tags=["collection"], dependencies=[Security(needs(Scope.READ))])
 
