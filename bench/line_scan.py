@@ -74,7 +74,7 @@ def wire_s(profile: MeterProfile, meters: int) -> float:
 
 def measure() -> Figure:
     """The figure: the median of several scans."""
-    profile = ProfileLibrary().get(PROFILE)
+    profile = ProfileLibrary().get_modbus(PROFILE)
     with tempfile.TemporaryDirectory(prefix="songlo-bench-") as name:
         config = {
             "start": "2026-03-01",
@@ -116,7 +116,7 @@ def _scan_times(said: dict[str, Any]) -> list[float]:
 
 
 async def _scan(said: dict[str, Any]) -> list[float]:
-    profile = ProfileLibrary().get(PROFILE)
+    profile = ProfileLibrary().get_modbus(PROFILE)
     meters = [InstalledMeter(one["serial"], one["address"], profile) for one in said["meters"]]
     line = ModbusLine("bench", SerialEndpoint(said["device"], BAUD), meters, _StandingClock())
     times = []

@@ -24,7 +24,7 @@ REGISTERS = (
     "1-0:13.7.0",
     "1-0:14.7.0",
 )
-GROUP_BATCHES = 200  # the collector's `intake.group_max`
+GROUP_BATCHES = 500  # the collector's `intake.group_max`
 
 START = datetime(2026, 3, 1, 17, 0, tzinfo=UTC)
 INTERVAL = timedelta(minutes=30)

@@ -101,7 +101,7 @@ class InfluxConfig(_Section):
 class IntakeConfig(_Section):
     """How batches are taken: at most `group_max` in one transaction, acks checked each `tick_s`."""
 
-    group_max: Annotated[int, Field(ge=1, le=2_000)] = 200
+    group_max: Annotated[int, Field(ge=1, le=2_000)] = 500
     tick_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
 
 

@@ -148,7 +148,7 @@ class Ack(msgspec.Struct, frozen=True):
     Within a `generation` it only grows; a higher generation replaces everything before it.
     """
 
-    generation: Annotated[int, msgspec.Meta(ge=1)]
+    generation: Annotated[int, msgspec.Meta(ge=1, le=SEQ_MAX)]
     epochs: list[AckEpoch]
 
 

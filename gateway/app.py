@@ -17,8 +17,9 @@ import structlog
 from contract.messages import Clock as ClockState
 from gateway.clock import ReplayClock, SystemClock
 from gateway.config import LineConfig, StationConfig
-from gateway.lines.endpoints import Endpoint, SerialEndpoint, TcpEndpoint
+from gateway.lines.endpoints import Endpoint, IecEndpoint, SerialEndpoint, TcpEndpoint
 from gateway.lines.engine import ModbusLine
+from gateway.lines.iec import IecLine
 from gateway.meters.profile import Parity
 from gateway.mqtt import Broker
 from gateway.outbox import FILE_NAME, Outbox
@@ -26,9 +27,10 @@ from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
 from gateway.polling import Poller
 from gateway.ports import Clock
+from gateway.protocols.iec_characters import Characters
 from gateway.scan import Scanner
-from gateway.station_file import ModbusRtuSection
-from gateway.uplink import Identity, Uplink, UplinkSettings
+from gateway.station_file import Iec62056Section, ModbusRtuSection
+from gateway.uplink import Identity, Uplink
 
 HOUSEKEEPING_S = 3_600.0
 EPOCH_BYTES = 16
@@ -69,7 +71,7 @@ async def _run_parts(
     uplink = Uplink(
         _broker(config),
         Identity(config.gateway, config.station, _version()),
-        _uplink_settings(config),
+        config.uplink,
         outbox,
         clock,
         scanner.status,
@@ -121,14 +123,28 @@ async def _clock(config: StationConfig) -> SystemClock | ReplayClock:
     return clock
 
 
-def _line(line: LineConfig, clock: Clock) -> ModbusLine:
+def _line(line: LineConfig, clock: Clock) -> ModbusLine | IecLine:
     endpoint: Endpoint
+    if isinstance(line.endpoint, Iec62056Section):
+        return IecLine(line.name, _iec_endpoint(line.endpoint, line.password), line.meters, clock)
     if isinstance(line.endpoint, ModbusRtuSection):
         port = line.endpoint
         endpoint = SerialEndpoint(port.device, port.baud, Parity(port.parity), port.stop_bits)
     else:
         endpoint = TcpEndpoint(line.endpoint.host, line.endpoint.port)
     return ModbusLine(line.name, endpoint, line.meters, clock)
+
+
+def _iec_endpoint(section: Iec62056Section, password: str | None) -> IecEndpoint:
+    return IecEndpoint(
+        device=section.device,
+        baud=section.baud,
+        baud_max=section.baud_max,
+        changeover=section.changeover,
+        characters=Characters(section.characters),
+        wake_up=section.wake_up,
+        password=password,
+    )
 
 
 def _broker(config: StationConfig) -> Broker:
@@ -142,17 +158,6 @@ def _broker(config: StationConfig) -> Broker:
         password=config.password,
         tls=config.tls,
         inflight_max=config.uplink.window + STATUSES_UNDER_WAY_MAX,
-    )
-
-
-def _uplink_settings(config: StationConfig) -> UplinkSettings:
-    uplink = config.uplink
-    return UplinkSettings(
-        window=uplink.window,
-        resend_after_s=uplink.resend_after_s,
-        resend_after_max_s=uplink.resend_after_max_s,
-        status_every_s=uplink.status_every_s,
-        live_age_s=uplink.live_age_s,
     )
 
 

@@ -1,4 +1,4 @@
-"""The gateway's commands, as people type them: `songlo gateway run|check|read`.
+"""The gateway's commands, as people type them: `songlo gateway run|check|read|profile`.
 
 Parses, calls, prints. It must not decide anything, and imports what a command needs only when it
 is run, so that `check` and `--help` start at once.
@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from gateway.profile_cli import profile
 from gateway.read_cli import read
 
 if TYPE_CHECKING:
     from gateway.config import StationConfig
+    from gateway.meters.readout_profile import AnyProfile
 
 app = typer.Typer(
     help="The gateway at a transformer station.", no_args_is_help=True, add_completion=False
 )
 app.command("read")(read)
+app.command("profile")(profile)
 
 _Config = Annotated[Path, typer.Option("--config", help="The station file.")]
 
@@ -45,9 +48,6 @@ def run(
 @app.command()
 def check(config: _Config) -> None:
     """Read a station file as `run` would, and say what is in it or all that is wrong with it."""
-    from gateway.meters.plan import plan  # noqa: PLC0415 see the module's docstring
-    from gateway.ports import Part  # noqa: PLC0415
-
     station = _load(config)
     typer.echo(f"station {station.station}, gateway {station.gateway}: {config} is in order")
     schedule = station.schedule
@@ -57,8 +57,7 @@ def check(config: _Config) -> None:
         f"outbox in {station.data}"
     )
     for line in station.lines:
-        plans = [[plan(meter.profile, part) for part in Part] for meter in line.meters]
-        requests = sum(len(blocks) for parts in plans for blocks in parts)
+        requests = sum(_requests(meter.profile) for meter in line.meters)
         noun = "meter" if len(line.meters) == 1 else "meters"
         typer.echo(
             f"line {line.name} ({_endpoint(line.endpoint)}): "
@@ -66,12 +65,34 @@ def check(config: _Config) -> None:
         )
         for meter in line.meters:
             head = "  head" if meter.serial in station.heads else ""
-            typer.echo(f"  {meter.address:>3}  {meter.serial}  {meter.profile.profile}{head}")
+            typer.echo(
+                f"  {meter.address or '-':>3}  {meter.serial}  {meter.profile.profile}{head}"
+            )
+
+
+def _requests(profile: "AnyProfile") -> int:
+    """How many requests or sessions a scan of such a meter takes."""
+    from gateway.meters.plan import plan  # noqa: PLC0415 see the module's docstring
+    from gateway.meters.profile import MeterProfile  # noqa: PLC0415
+    from gateway.meters.readout_profile import ReadBy  # noqa: PLC0415
+    from gateway.ports import Part  # noqa: PLC0415
+
+    if isinstance(profile, MeterProfile):
+        return sum(len(plan(profile, part)) for part in Part)
+    if profile.read_by is ReadBy.READOUT:
+        return 1
+    return len({mapped.register.is_integer for mapped in profile.registers})
 
 
 def _endpoint(endpoint: object) -> str:
-    from gateway.station_file import ModbusRtuSection, ModbusTcpSection  # noqa: PLC0415
+    from gateway.station_file import (  # noqa: PLC0415
+        Iec62056Section,
+        ModbusRtuSection,
+        ModbusTcpSection,
+    )
 
+    if isinstance(endpoint, Iec62056Section):
+        return f"{endpoint.device} {endpoint.baud} {endpoint.characters}"
     if isinstance(endpoint, ModbusRtuSection):
         return f"{endpoint.device} {endpoint.baud} 8{endpoint.parity}{endpoint.stop_bits}"
     assert isinstance(endpoint, ModbusTcpSection)

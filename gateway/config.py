@@ -6,21 +6,23 @@ must not open lines, connect to anything or read a clock.
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from contract.topics import is_name
 from gateway.checked import Problems, build
+from gateway.line_checks import address_problem, profile_problems
+from gateway.meters.readout_profile_file import is_sendable
 from gateway.ports import InstalledMeter
 from gateway.profiles import ProfileLibrary
 from gateway.schedule import MINUTES_PER_DAY, Schedule
 from gateway.station_file import (
     BrokerSection,
+    EndpointSection,
+    Iec62056Section,
     LineSection,
     MeterSection,
-    ModbusRtuSection,
-    ModbusTcpSection,
     OutboxSection,
     StationSection,
     UplinkSection,
@@ -53,11 +55,15 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class LineConfig:
-    """A line with its meters and their profiles, in the order of the file."""
+    """A line with its meters and their profiles, in the order of the file.
+
+    `password` is what an IEC 62056-21 line sends to meters that are read by commands.
+    """
 
     name: str
-    endpoint: ModbusRtuSection | ModbusTcpSection
+    endpoint: EndpointSection
     meters: tuple[InstalledMeter, ...]
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,17 +211,20 @@ class _Checker:
         name = self._section.broker.password_file
         if name is None:
             return None
+        if self._section.broker.username is None:
+            self._problems.add("$.broker", "password_file needs a username beside it")
+        return self._secret(name, "$.broker.password_file")
+
+    def _secret(self, name: str, key: str) -> str | None:
+        """The password in a file; None, with a problem at `key`, if it cannot be had."""
         path = self._folder / name
         try:
             password = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            text = f"{path} cannot be read: {_reason(error)}"
-            self._problems.add("$.broker.password_file", text)
+            self._problems.add(key, f"{path} cannot be read: {_reason(error)}")
             return None
         if not password:
-            self._problems.add("$.broker.password_file", f"{path} is empty; put the password in it")
-        if self._section.broker.username is None:
-            self._problems.add("$.broker", "password_file needs a username beside it")
+            self._problems.add(key, f"{path} is empty; put the password in it")
         return password
 
     def _tls(self) -> Tls | None:
@@ -251,29 +260,59 @@ class _Checker:
             if not is_name(line.name):
                 self._problems.add(f"{path}.name", f"{line.name!r}: use A-Z a-z 0-9 _ . - only")
             self._unique(names, line.name, f"{path}.name", "another line has this name")
-            if (line.modbus_rtu is None) == (line.modbus_tcp is None):
-                self._problems.add(path, "give exactly one of 'modbus_rtu' and 'modbus_tcp'")
+            if len(line.endpoints) != 1:
+                text = "give exactly one of 'modbus_rtu', 'modbus_tcp' and 'iec62056_21'"
+                self._problems.add(path, text)
                 continue
+            (endpoint,) = line.endpoints
             addresses: dict[str, str] = {}
             meters = []
             for number, meter in enumerate(line.meters):
                 at = f"{path}.meters[{number}]"
-                address = str(meter.address)
-                text = f"address {address} is already taken on this line; each meter needs its own"
-                self._unique(addresses, address, f"{at}.address", text)
+                self._address(endpoint, line, meter, f"{at}.address", addresses)
                 text = f"meter {meter.serial!r} is already listed; a serial stands for one meter"
                 self._unique(serials, meter.serial, f"{at}.serial", text)
-                if (installed := self._meter(line, meter, at)) is not None:
+                if (installed := self._meter(endpoint, meter, at)) is not None:
                     meters.append(installed)
-            lines.append(LineConfig(line.name, line.endpoint, tuple(meters)))
+            password = self._line_password(endpoint, path)
+            lines.append(LineConfig(line.name, endpoint, tuple(meters), password))
         return tuple(lines)
+
+    def _address(
+        self,
+        endpoint: EndpointSection,
+        line: LineSection,
+        meter: MeterSection,
+        path: str,
+        taken: dict[str, str],
+    ) -> None:
+        is_alone = len(line.meters) == 1
+        problem = address_problem(endpoint, meter.address, is_alone=is_alone)
+        if problem is not None:
+            self._problems.add(path, problem)
+        elif meter.address is not None:
+            text = (
+                f"address {meter.address} is already taken on this line; each meter needs its own"
+            )
+            self._unique(taken, str(meter.address).lstrip("0"), path, text)
+
+    def _line_password(self, endpoint: EndpointSection, path: str) -> str | None:
+        if not isinstance(endpoint, Iec62056Section) or endpoint.password_file is None:
+            return None
+        key = f"{path}.iec62056_21.password_file"
+        password = self._secret(endpoint.password_file, key)
+        if password is not None and not is_sendable(password):
+            self._problems.add(key, "the password must be printable ASCII without brackets")
+        return password
 
     def _unique(self, seen: dict[str, str], value: str, path: str, text: str) -> None:
         first = seen.setdefault(value, path)
         if first != path:
             self._problems.add(path, f"{text} (line {self._problems.line_of(first)})")
 
-    def _meter(self, line: LineSection, meter: MeterSection, at: str) -> InstalledMeter | None:
+    def _meter(
+        self, endpoint: EndpointSection, meter: MeterSection, at: str
+    ) -> InstalledMeter | None:
         names = self._library.names()
         if meter.profile not in names:
             near = difflib.get_close_matches(meter.profile, names, n=1)
@@ -287,17 +326,10 @@ class _Checker:
         except YamlError as error:
             self._problems.add(f"{at}.profile", f"the profile has a mistake: {error}")
             return None
-        rtu, serial = line.modbus_rtu, profile.serial
-        if rtu is not None and serial is not None:
-            if rtu.baud not in serial.baud:
-                allowed = ", ".join(map(str, serial.baud))
-                text = f"{meter.profile} cannot run at {rtu.baud} baud; it can at {allowed}"
-                self._problems.add(f"{at}.profile", text)
-            if rtu.parity not in [str(parity.value) for parity in serial.parity]:
-                allowed = ", ".join(parity.value for parity in serial.parity)
-                text = f"{meter.profile} cannot run at parity {rtu.parity}; it can at {allowed}"
-                self._problems.add(f"{at}.profile", text)
-        return InstalledMeter(meter.serial, meter.address, profile)
+        for text in profile_problems(endpoint, profile):
+            self._problems.add(f"{at}.profile", text)
+        address = "" if meter.address is None else meter.address
+        return InstalledMeter(meter.serial, address, profile)
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from contract.messages import Clock as ClockState
 from contract.messages import MissingReason
-from gateway.meters.profile import MeterProfile
+from gateway.meters.readout_profile import AnyProfile
 
 
 class Part(StrEnum):
@@ -33,11 +33,15 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class InstalledMeter:
-    """A meter on a line: its serial, its address there, and how its model is read."""
+    """A meter on a line: its serial, its address there, and how its model is read.
+
+    Addresses are numbers on Modbus lines and texts on IEC 62056-21 lines, where the empty one is
+    the only meter's.
+    """
 
     serial: str
-    address: int
-    profile: MeterProfile
+    address: int | str
+    profile: AnyProfile
 
 
 @dataclass(frozen=True, slots=True)

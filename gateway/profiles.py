@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gateway.meters.profile import MeterProfile
 from gateway.meters.profile_file import ProfileError, parse_profile
+from gateway.meters.readout_profile import AnyProfile
 
 SUFFIX = ".yaml"
 PROFILE_BYTES_MAX = 256 * 1024
@@ -34,7 +35,7 @@ class ProfileLibrary:
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         self._folders: tuple[Traversable, ...] = (*folders, built_in())
-        self._loaded: dict[str, MeterProfile] = {}
+        self._loaded: dict[str, AnyProfile] = {}
 
     def names(self) -> list[str]:
         """The names of all profiles, sorted."""
@@ -48,7 +49,19 @@ class ProfileLibrary:
             }
         )
 
-    def get(self, name: str) -> MeterProfile:
+    def modbus_names(self) -> list[str]:
+        """The names of the profiles of Modbus meters, sorted. Raises ProfileError."""
+        return [name for name in self.names() if isinstance(self.get(name), MeterProfile)]
+
+    def get_modbus(self, name: str) -> MeterProfile:
+        """What `get` gives, for a Modbus meter. Raises ProfileError also for any other."""
+        profile = self.get(name)
+        if not isinstance(profile, MeterProfile):
+            reason = f"is of meters that speak {profile.protocol}, not Modbus"
+            raise ProfileError(name, 1, "$.protocol", reason)
+        return profile
+
+    def get(self, name: str) -> AnyProfile:
         """The profile called `name`; the same object each time.
 
         Raises UnknownProfileError where there is none, ProfileError where its file is wrong.
@@ -69,12 +82,12 @@ class ProfileLibrary:
         return profile
 
 
-def profile_from_file(path: Path) -> MeterProfile:
+def profile_from_file(path: Path) -> AnyProfile:
     """The profile in one file, whatever its name. Raises ProfileError, also if it is unreadable."""
     return _read(path, str(path))
 
 
-def _read(file: Traversable, where: str) -> MeterProfile:
+def _read(file: Traversable, where: str) -> AnyProfile:
     try:
         with file.open("rb") as stream:
             content = stream.read(PROFILE_BYTES_MAX + 1)

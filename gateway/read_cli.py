@@ -16,6 +16,7 @@ from gateway.meters.profile import MeterProfile, Parity
 
 if TYPE_CHECKING:
     from gateway.lines.endpoints import Endpoint
+    from gateway.meters.attributes import AttributeValue
     from gateway.read_once import Reading
 
 RTU_ADDRESS_MAX = 247  # Modbus over Serial Line V1.02, 2.2; 0 is a broadcast, which none answers
@@ -60,6 +61,10 @@ def read(  # noqa: PLR0913 - these are the options of a command
         Parity, typer.Option(case_sensitive=False, help="None, even or odd.")
     ] = Parity.NONE,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    dump: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a vectors file, without serial numbers."),
+    ] = None,
 ) -> None:
     """Read every register of one meter, once, and show what it says."""
     import asyncio  # noqa: PLC0415 - see the module's docstring
@@ -69,19 +74,34 @@ def read(  # noqa: PLR0913 - these are the options of a command
 
     from gateway.clock import SystemClock  # noqa: PLC0415
     from gateway.ports import ReadFailed  # noqa: PLC0415
-    from gateway.read_once import read_once  # noqa: PLC0415
+    from gateway.read_once import read_once, words_once  # noqa: PLC0415
 
+    if dump is not None and dump.exists():
+        raise typer.BadParameter(f"--dump: {dump} exists already")
     endpoint = _endpoint(tcp, serial, baud, parity, address)
     model = _profile(profile)
     # What the line would log is told in full below; standard output is for the answer.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         reading = asyncio.run(read_once(endpoint, model, address, SystemClock()))
+        words = asyncio.run(words_once(endpoint, model, address)) if dump else {}
     except ReadFailed as failure:
         typer.echo(f"{endpoint}, address {address}: {failure}", err=True)
         typer.echo(_advice(failure.reason, is_serial=serial is not None), err=True)
         raise typer.Exit(1) from None
     typer.echo(_as_json(reading) if as_json else _as_table(reading))
+    if dump is not None:
+        _write(dump, model, words)
+
+
+def _write(path: Path, profile: MeterProfile, words: dict[int, int]) -> None:
+    from gateway.meters.vectors import vectors_text  # noqa: PLC0415
+
+    try:
+        path.write_text(vectors_text(profile, "what a meter said", words))
+    except OSError as error:
+        raise typer.BadParameter(f"--dump: {path}: {error.strerror}") from error
+    typer.echo(f"{path} has its words: compare them with the display, then keep them.", err=True)
 
 
 def _endpoint(
@@ -111,11 +131,13 @@ def _profile(name: str) -> MeterProfile:
     )
 
     try:
-        if name.endswith(SUFFIX) or "/" in name:
-            return profile_from_file(Path(name))
-        return ProfileLibrary().get(name)
+        is_file = name.endswith(SUFFIX) or "/" in name
+        profile = profile_from_file(Path(name)) if is_file else ProfileLibrary().get(name)
     except (UnknownProfileError, ProfileError) as error:
         raise typer.BadParameter(f"--profile: {error}") from error
+    if not isinstance(profile, MeterProfile):
+        raise typer.BadParameter(f"--profile: {name} is not of a Modbus meter")
+    return profile
 
 
 def _advice(reason: MissingReason, *, is_serial: bool) -> str:
@@ -155,4 +177,11 @@ def _as_table(reading: "Reading") -> str:
         for obis, name, value, unit in rows
     ]
     head = f"{reading.profile.model}, address {reading.address}, {_at(reading)}"
-    return "\n".join([head, *lines])
+    about = [f"{name}: {_said(value)}" for name, value in reading.attributes.items()]
+    return "\n".join([head, *lines, *about])
+
+
+def _said(value: "AttributeValue") -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return "no value" if value is None else str(value)

@@ -14,7 +14,7 @@ from contract.messages import LineStatus, MissingReason
 from contract.quality import Quality
 from gateway.batches import MeterMissing, MeterRow
 from gateway.meters.plan import part_of
-from gateway.meters.profile import MeterProfile
+from gateway.meters.readout_profile import AnyProfile
 from gateway.ports import Clock, InstalledMeter, Line, MeterValues, Part, Priority, ReadFailed
 
 # A late read is not begun so close to the next slot: a silent meter must not delay the scan.
@@ -182,7 +182,7 @@ class Scanner:
         return Quality.CLOCK_UNSYNCED
 
 
-def _columns(profile: MeterProfile) -> Columns:
+def _columns(profile: AnyProfile) -> Columns:
     return Columns(
         tuple(r.obis for r in profile.registers if part_of(r) is Part.ENERGY),
         tuple(r.obis for r in profile.registers if part_of(r) is Part.MOMENTARY),

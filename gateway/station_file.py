@@ -14,6 +14,7 @@ OUTBOX_BYTES_MIN = 4 * 1024 * 1024  # below this a single slot of a large statio
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 _Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+IecBaud = Literal[300, 600, 1200, 2400, 4800, 9600, 19200]
 _Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 
@@ -96,12 +97,35 @@ class ModbusTcpSection(_Section, frozen=True):
     port: _Port = 502
 
 
+class Iec62056Section(_Section, frozen=True):
+    """A line of IEC 62056-21 meters on a serial device, which all begin at `baud`.
+
+    `password_file` has what is sent to meters that are read by commands, in place of their
+    profile's password.
+    """
+
+    device: str
+    baud: IecBaud = 300
+    baud_max: IecBaud = 9600
+    changeover: bool = True
+    characters: Literal["7E1", "8N1"] = "7E1"
+    wake_up: bool = False
+    password_file: str | None = None
+
+
+EndpointSection = ModbusRtuSection | ModbusTcpSection | Iec62056Section
+
+
 class MeterSection(_Section, frozen=True):
-    """A meter on a line. `head`: the station's head meter, which goes before others that wait."""
+    """A meter on a line. `head`: the station's head meter, which goes before others that wait.
+
+    `address` is a number on Modbus lines. On IEC 62056-21 lines it is the device address, which
+    may be left out where the meter is alone.
+    """
 
     serial: _Text
-    address: Annotated[int, msgspec.Meta(ge=1, le=247)]  # Modbus over Serial Line V1.02, 2.2
     profile: str
+    address: int | str | None = None
     head: bool = False
 
 
@@ -112,13 +136,13 @@ class LineSection(_Section, frozen=True):
     meters: Annotated[tuple[MeterSection, ...], msgspec.Meta(min_length=1)]
     modbus_rtu: ModbusRtuSection | None = None
     modbus_tcp: ModbusTcpSection | None = None
+    iec62056_21: Iec62056Section | None = None
 
     @property
-    def endpoint(self) -> ModbusRtuSection | ModbusTcpSection:
-        """The one that is given."""
-        endpoint = self.modbus_rtu or self.modbus_tcp
-        assert endpoint is not None
-        return endpoint
+    def endpoints(self) -> list[EndpointSection]:
+        """Those that are given."""
+        given = (self.modbus_rtu, self.modbus_tcp, self.iec62056_21)
+        return [endpoint for endpoint in given if endpoint is not None]
 
 
 class StationSection(_Section, frozen=True):

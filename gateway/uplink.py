@@ -21,6 +21,7 @@ from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
 from gateway.outbox_values import BatchKey, Stored
 from gateway.ports import Clock
+from gateway.station_file import UplinkSection
 
 RECONNECT_S = 0.2
 RECONNECT_MAX_S = 30.0
@@ -33,17 +34,6 @@ ACKS_WAITING_MAX = 64  # acks only add up, so that an older one may go
 RETRY_S = 1.0  # after the outbox or the client's queue could take no more
 
 log = structlog.get_logger("gateway.uplink")
-
-
-@dataclass(frozen=True, slots=True)
-class UplinkSettings:
-    """The timing and the bounds of delivery; see the station file's `uplink`."""
-
-    window: int = 20
-    resend_after_s: float = 30
-    resend_after_max_s: float = 900
-    status_every_s: float = 60
-    live_age_s: float = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +63,7 @@ class Uplink:
         self,
         broker: Broker,
         identity: Identity,
-        settings: UplinkSettings,
+        settings: UplinkSection,
         outbox: OutboxThread,
         clock: Clock,
         lines: Callable[[], list[LineStatus]],

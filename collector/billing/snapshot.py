@@ -16,7 +16,9 @@ import msgspec
 from collector.billing.values import LineQuality, SnapshotLine
 from collector.civil import format_instant
 from collector.registry.values import Installation, Multiplier, Registry
+from collector.vee.impossible_jump import is_impossible
 from collector.vee.negative_consumption import Step, step
+from contract.limits import ENERGY_MAX
 from contract.registers import BILLING, BY_OBIS, IMPORT_ACTIVE, Kind, Unit
 
 BILLED_REGISTERS = tuple(register.obis for register in BILLING if register.kind is Kind.CUMULATIVE)
@@ -164,7 +166,11 @@ def consumption(
             reached = end.value + roll_over
         case Step.BACKWARD:
             return None
-    return _floor(reached, multiplier) - _floor(start.value, multiplier)
+    if is_impossible(reached - start.value, end.at - start.at):
+        return None
+    used = _floor(reached, multiplier) - _floor(start.value, multiplier)
+    # What no store can hold exactly is not billed in part.
+    return used if used <= ENERGY_MAX else None
 
 
 def _floor(value: int, multiplier: Fraction) -> int:

@@ -31,6 +31,7 @@ _REASONS = {
     "overflow": _("outbox full"),
     "clock_jump": _("clock set"),
     "lost": _("lost on the way"),
+    "epoch_gone": _("lost on the way"),
 }
 
 _PROBLEMS = {

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 from collector.intake.check import RejectedError, check_batch
-from collector.ledger.delivery import BatchKey, NewEvent, NewGap, NewReceipt
+from collector.ledger.delivery import NewEvent, NewGap
 from collector.ledger.index_reads import IndexBlock
 from collector.ledger.quarantine import NewQuarantine
+from collector.ledger.receipts import BatchKey, NewReceipt
+from collector.readings.columns import Columns
 from collector.readings.port import ReadBlock
 from contract.limits import BATCH_BYTES_MAX
 from contract.messages import Batch, Clock, MessageError, ScanKind, decode_batch
@@ -79,6 +81,7 @@ class Taken:
     key: BatchKey
     sha256: bytes
     batch: Batch
+    columns: list[Columns | None]  # of its scan's tables
 
     @property
     def is_evidence(self) -> bool:
@@ -136,8 +139,9 @@ class Taken:
                 scan.slot,
                 table.registers,
                 table.reads,
+                columns,
             )
-            for table in scan.tables
+            for table, columns in zip(scan.tables, self.columns, strict=True)
             if table.reads
         ]
 
@@ -222,7 +226,7 @@ def decode(topic: str, payload: bytes, now: datetime) -> Taken | Poison:
     key = BatchKey(parsed.gateway, parsed.epoch, parsed.seq)
     try:
         batch = decode_batch(payload)
-        check_batch(batch, now)
+        columns = check_batch(batch, now)
     except (MessageError, RejectedError) as error:
         return Poison(topic, payload[:BATCH_BYTES_MAX], digest, error.code, str(error), key)
-    return Taken(topic, payload, key, digest, batch)
+    return Taken(topic, payload, key, digest, batch, columns)

@@ -4,12 +4,14 @@ Pure; looks at columns, never at single values where a column will do. It must n
 meter is registered, nor judge whether a value is believable: that is VEE.
 """
 
+from array import array
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from contract.limits import ENERGY_MAX, NAME_CHARS_MAX
-from contract.messages import Batch, Clock, Event, Scan, SlotGap, Status, Table, Value
+from collector.readings.columns import Columns, columns_of
+from contract.limits import ENERGY_MAX, NAME_CHARS_MAX, SEQ_MAX
+from contract.messages import Batch, Clock, Event, SlotGap, Status, Table, Value
 from contract.registers import BY_OBIS, CATALOGUE
 from contract.topics import is_name
 
@@ -41,13 +43,19 @@ class RejectedError(ValueError):
         self.code = code
 
 
-def check_batch(batch: Batch, now: datetime) -> None:
-    """Raises RejectedError unless all that the batch holds can be stored exactly as it says."""
+def check_batch(batch: Batch, now: datetime) -> list[Columns | None]:
+    """Raises RejectedError unless all that the batch holds can be stored exactly as it says.
+
+    Returns the columns of its tables, in their order: whoever stores them needs them again.
+    """
+    columns: list[Columns | None] = []
     if not is_name(batch.station):
         raise RejectedError("bad_name", f"station {batch.station!r} is no station's name")
     dated = batch.clock is not Clock.UNDATED
     if batch.scan is not None:
-        _check_scan(batch.scan, now, dated=dated)
+        _check_instant("scan.slot", batch.scan.slot, now, dated=dated)
+        _check_names(chain.from_iterable(batch.scan.missing))
+        columns = [_check_table(table) for table in batch.scan.tables]
     for gap in batch.gaps or ():
         _check_gap(gap, now, dated=dated)
     for event in batch.events or ():
@@ -55,14 +63,17 @@ def check_batch(batch: Batch, now: datetime) -> None:
     if batch.tombstone is not None:
         _check_names([*batch.tombstone.meters, batch.tombstone.reason])
         _check_instant("tombstone.slot", batch.tombstone.slot, now, dated=dated)
+    return columns
 
 
 def check_status(status: Status) -> None:
     """Raises RejectedError unless the status can be stored and concluded from."""
     if status.station and not is_name(status.station):
         raise RejectedError("bad_name", f"station {status.station!r} is no station's name")
-    if status.count < 0 or status.generation < 0:
-        raise RejectedError("bad_number", "count and generation are never negative")
+    # JSON has integers without end, no database has: a status that cannot be stored would be sent
+    # again by the broker at every start.
+    if not (0 <= status.count <= SEQ_MAX and 0 <= status.generation <= SEQ_MAX):
+        raise RejectedError("bad_number", f"count and generation are from 0 to {SEQ_MAX}")
     for entry in status.epochs:
         if not 1 <= entry.oldest <= entry.next:
             raise RejectedError(
@@ -72,59 +83,49 @@ def check_status(status: Status) -> None:
             )
 
 
-def _check_scan(scan: Scan, now: datetime, *, dated: bool) -> None:
-    _check_instant("scan.slot", scan.slot, now, dated=dated)
-    for table in scan.tables:
-        _check_table(table)
-    _check_names(chain.from_iterable(scan.missing))
-
-
-def _check_table(table: Table) -> None:
+def _check_table(table: Table) -> Columns | None:
+    """The columns of a table's reads; None where it has none."""
     if not table.reads:
-        return
-    # One flat list and slices of it: several times faster than zip over many small tuples.
-    flat: list[object] = list(chain.from_iterable(table.reads))
-    _check_names(flat[0::4])  # type: ignore[arg-type]  # serials, by the decoder
-    offsets: list[int] = flat[1::4]  # type: ignore[assignment]  # integers, by the decoder
-    if min(offsets) < OFFSET_MIN_MS or max(offsets) > OFFSET_MAX_MS:
-        raise RejectedError(
-            "bad_offset",
-            f"a read is {min(offsets)} to {max(offsets)} ms from its slot, allowed are"
-            f" {OFFSET_MIN_MS} to {OFFSET_MAX_MS}",
-        )
-    qualities: list[int] = flat[3::4]  # type: ignore[assignment]  # integers, by the decoder
-    if max(qualities) > QUALITY_MAX:
-        raise RejectedError("bad_quality", f"quality {max(qualities)} is above {QUALITY_MAX}")
-    width = len(table.registers)
-    rows: list[list[Value]] = flat[2::4]  # type: ignore[assignment]  # lists, by the decoder
-    values = list(chain.from_iterable(rows))
-    for position, obis in enumerate(table.registers):
+        return None
+    for obis in table.registers:
         if obis not in BY_OBIS:
             raise RejectedError("unknown_register", f"register {obis!r} is not in the catalogue")
+    try:
+        columns = columns_of(table.registers, table.reads)
+    except OverflowError as error:
+        raise RejectedError("bad_value", "an offset or a quality does not fit 64 bits") from error
+    _check_names(columns.serials)
+    low, high = min(columns.offsets_ms), max(columns.offsets_ms)
+    if low < OFFSET_MIN_MS or high > OFFSET_MAX_MS:
+        raise RejectedError(
+            "bad_offset",
+            f"a read is {low} to {high} ms from its slot, allowed are"
+            f" {OFFSET_MIN_MS} to {OFFSET_MAX_MS}",
+        )
+    if max(columns.qualities) > QUALITY_MAX:
+        raise RejectedError(
+            "bad_quality", f"quality {max(columns.qualities)} is above {QUALITY_MAX}"
+        )
+    for obis, column in zip(table.registers, columns.values, strict=True):
         # A momentary value is any finite number: JSON has no other, and VEE judges it.
         if obis in _INTEGERS:
-            _check_integers(obis, values[position::width])
+            _check_integers(obis, column)
+    return columns
 
 
 def _check_integers(obis: str, column: Sequence[Value]) -> None:
-    total, low, high = _extent(column)
-    # A single float among integers makes their sum a float.
-    if type(total) is not int:
+    present: Sequence[int | float] = (
+        column if isinstance(column, array) else [value for value in column if value is not None]
+    )
+    # What could not be packed is looked at one by one: a float, or more than 64 bits.
+    if present is not column and any(type(value) is not int for value in present):
         raise RejectedError("bad_value", f"register {obis}: a value is not an integer")
+    low = min(present, default=0)
+    high = 0 if present is column else max(present, default=0)
     if low < 0 or high > ENERGY_MAX:
         raise RejectedError(
             "bad_value", f"register {obis}: {low} to {high} is outside of 0 to {ENERGY_MAX}"
         )
-
-
-def _extent(column: Sequence[Value]) -> tuple[int | float, int | float, int | float]:
-    """Sum, least and greatest of a column's values, all 0 where it has none."""
-    try:
-        # Mostly no value is absent; asking for forgiveness costs a quarter of looking first.
-        return sum(column), min(column), max(column)  # type: ignore[arg-type, type-var, return-value]
-    except TypeError:
-        present = [value for value in column if value is not None]
-        return sum(present), min(present, default=0), max(present, default=0)
 
 
 def _check_gap(gap: SlotGap, now: datetime, *, dated: bool) -> None:

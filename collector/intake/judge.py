@@ -8,16 +8,16 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from collector.intake.batch import Poison, Taken
-from collector.ledger.delivery import (
+from collector.ledger.delivery import Tally
+from collector.ledger.quarantine import NewQuarantine
+from collector.ledger.receipts import (
     CLAIMED,
     COMPLETE,
     REOPENED,
     BatchKey,
     KnownReceipt,
     NewReceipt,
-    Tally,
 )
-from collector.ledger.quarantine import NewQuarantine
 
 
 @dataclass(slots=True)
@@ -69,6 +69,9 @@ def judge(
             _take_known(item, key, have, rows, claim)
     elif isinstance(item, Taken) and item.content == "tombstone":
         _take_tombstone(item, have, rows, claim)
+        # What is stored stays what it was: the batch itself may come once more.
+        known[key] = KnownReceipt(have.sha256, COMPLETE, have.content)
+        return
     elif isinstance(item, Taken) and have.content == "tombstone":
         # The batch was under way when its gateway gave it up: it is there, so it counts.
         rows.replaced.append(item.receipt(CLAIMED))

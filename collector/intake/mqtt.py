@@ -24,7 +24,7 @@ from contract.messages import Ack, MessageError, decode_ack
 
 # Messages held in memory at most: 64 kB each. Brokers do not keep strictly to their window of
 # messages in flight; beyond this many nothing is read from the connection until there is room.
-INBOX_MAX = 1_000
+INBOX_MAX = 2_000
 
 # How often room is looked for, in seconds. After half a keepalive a message is let go of, so that
 # the connection stays alive: its gateway sends it again.

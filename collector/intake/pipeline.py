@@ -18,13 +18,8 @@ from collector.intake.batch import TOPIC_CHARS_MAX, Message, Poison, Taken, deco
 from collector.intake.check import RejectedError, check_status
 from collector.intake.judge import Claim, Rows, judge, keep_aside
 from collector.ledger import Ledger, UnitOfWork
-from collector.ledger.delivery import (
-    CLAIMED,
-    COMPLETE,
-    BatchKey,
-    KnownReceipt,
-)
 from collector.ledger.quarantine import NewQuarantine
+from collector.ledger.receipts import CLAIMED, COMPLETE, BatchKey, KnownReceipt
 from collector.metrics import Metrics
 from collector.readings.port import ReadingStore, Refused
 from contract.limits import STATUS_BYTES_MAX
@@ -254,7 +249,9 @@ def _retry(
     elif have.content == "quarantined":
         rows.replaced.append(item.receipt(CLAIMED))
     rows.content.append(item)
-    rows.tallies[item.key.gateway].reads += item.reads
+    # Counted when it is claimed; while the store is away it is tried again and again.
+    if have is None or have.content == "quarantined":
+        rows.tallies[item.key.gateway].reads += item.reads
     pending.append(item)
     return None
 

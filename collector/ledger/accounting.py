@@ -4,13 +4,15 @@ It counts only; it must not know what delivery does with them.
 """
 
 from bisect import bisect_left, bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, exists, func, not_, or_, select
 
+from collector.ledger.delivery_views import lost_in_gap
 from collector.ledger.tables import gaps, gateways, index_reads, receipts
 from contract.messages import ScanKind
 
@@ -75,7 +77,7 @@ class AccountingRepository:
             )
         ).scalar_one()
         lost = self._connection.execute(
-            select(func.coalesce(func.sum(gaps.c.seq_to - gaps.c.seq_from + 1), 0)).where(
+            select(func.coalesce(func.sum(lost_in_gap()), 0)).where(
                 gaps.c.gateway.in_(names), gaps.c.source == "seq"
             )
         ).scalar_one()
@@ -87,12 +89,16 @@ class AccountingRepository:
         """By reason: what scans missed and no later one brought, and what gaps cost."""
         g = gaps.c
         rows = self._connection.execute(
-            select(g.source, g.kind, g.first_at, g.last_at, g.every_s, g.meters, g.reason)
+            select(
+                g.gateway, g.source, g.kind, g.first_at, g.last_at, g.every_s, g.meters, g.reason
+            )
             .where(
                 g.gateway.in_(names),
                 g.source.in_(("scan", "slots", "tombstone")),
                 g.first_at < to_at,
                 g.last_at >= from_at,
+                # A tombstone of a batch that was stored before: its reads are counted as had.
+                or_(g.source != "tombstone", not_(_stored_scan())),
             )
             .order_by(g.id)
         )
@@ -100,40 +106,45 @@ class AccountingRepository:
         missed: dict[tuple[datetime, str], str] = {}
         index_slots: set[datetime] = set()
         in_gaps: Counter[str] = Counter()
-        for source, kind, first_at, last_at, every_s, meters, reason in rows:
+        for gateway, source, kind, first_at, last_at, every_s, meters, reason in rows:
             if source == "scan":
                 missed |= {(first_at, meter): reason for meter in meters}
                 if kind == ScanKind.INDEX.value:
                     index_slots.add(first_at)
             else:
                 span = (first_at, last_at, every_s or 0)
-                slots = _slots_within(span, from_at, to_at)
+                in_gaps[reason] += _slots_within(span, from_at, to_at) * len(meters)
                 if source == "slots":
-                    slots -= _of_span(scanned, span)
-                in_gaps[reason] += slots * len(meters)
+                    in_gaps[reason] -= _known_of_span(scanned[gateway], span, len(meters))
         had_later = self._had(index_slots)
         missing = Counter(
             reason for identity, reason in missed.items() if identity not in had_later
         )
         return dict(missing), dict(+in_gaps)
 
-    def _scanned(self, names: Sequence[str], from_at: datetime, to_at: datetime) -> list[datetime]:
-        """The slots of the range that a scan with reads was received for, in order."""
+    def _scanned(
+        self, names: Sequence[str], from_at: datetime, to_at: datetime
+    ) -> defaultdict[str, list[tuple[datetime, int]]]:
+        """By gateway the slots that a scan with reads came for, in order, each with how many
+        meters it had or said that it could not read: one gateway knows nothing of another's.
+        """
         c = receipts.c
-        return list(
-            self._connection.execute(
-                select(c.slot)
-                .where(
-                    c.gateway.in_(names),
-                    c.content == "scan",
-                    c.reads > 0,
-                    c.slot >= from_at,
-                    c.slot < to_at,
-                )
-                .distinct()
-                .order_by(c.slot)
-            ).scalars()
+        rows = self._connection.execute(
+            select(c.gateway, c.slot, func.sum(c.reads + c.missing))
+            .where(
+                c.gateway.in_(names),
+                c.content == "scan",
+                c.reads > 0,
+                c.slot >= from_at,
+                c.slot < to_at,
+            )
+            .group_by(c.gateway, c.slot)
+            .order_by(c.gateway, c.slot)
         )
+        scanned: defaultdict[str, list[tuple[datetime, int]]] = defaultdict(list)
+        for gateway, slot, meters in rows:
+            scanned[gateway].append((slot, int(meters)))
+        return scanned
 
     def _had(self, slots: set[datetime]) -> set[tuple[datetime, str]]:
         """Which meters have an index read for these slots."""
@@ -156,14 +167,30 @@ class AccountingRepository:
 LATE_MAX = timedelta(days=1)
 
 
-def _of_span(slots: Sequence[datetime], span: tuple[datetime, datetime, int]) -> int:
-    """How many of `slots`, which are in order, are of first, first + every, … last."""
+def _stored_scan() -> ColumnElement[bool]:
+    """Whether the batch of a gap is a scan that was received."""
+    r, g = receipts.c, gaps.c
+    return exists().where(
+        r.gateway == g.gateway, r.epoch == g.epoch, r.seq == g.seq_from, r.content == "scan"
+    )
+
+
+def _known_of_span(
+    scanned: Sequence[tuple[datetime, int]], span: tuple[datetime, datetime, int], meters: int
+) -> int:
+    """How many meter reads of first, first + every, … last, of `meters` each, are known after all.
+
+    A late index scan may bring a few meters only: the others of its slot are still in the gap.
+    """
     first_at, last_at, every_s = span
-    within = slots[bisect_left(slots, first_at) : bisect_right(slots, last_at)]
-    if every_s <= 0:
-        return len(within)
+    first = bisect_left(scanned, first_at, key=itemgetter(0))
+    within = scanned[first : bisect_right(scanned, last_at, key=itemgetter(0))]
     every = timedelta(seconds=every_s)
-    return sum((slot - first_at) % every == timedelta(0) for slot in within)
+    return sum(
+        min(count, meters)
+        for slot, count in within
+        if every_s <= 0 or (slot - first_at) % every == timedelta(0)
+    )
 
 
 def _slots_within(span: tuple[datetime, datetime, int], from_at: datetime, to_at: datetime) -> int:

@@ -7,7 +7,6 @@ nor what their registers mean. Acks are in `progress`, poison is in `quarantine`
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -15,9 +14,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    insert,
-    select,
-    tuple_,
     update,
 )
 
@@ -25,44 +21,10 @@ from collector.ledger.delivery_views import DeliveryViews
 from collector.ledger.generations import GenerationRepository, first_generation
 from collector.ledger.progress import ProgressRepository
 from collector.ledger.quarantine import QuarantineRepository
+from collector.ledger.receipts import COMPLETE, BatchKey, KnownReceipt, NewReceipt, ReceiptRows
 from collector.ledger.statements import upsert
 from collector.ledger.statuses import StatusRepository
 from collector.ledger.tables import epochs, events, gaps, gateways, receipts
-
-CLAIMED = "claimed"  # the ledger has it, the reading store perhaps not
-COMPLETE = "complete"  # everything of it is stored
-REOPENED = "reopened"  # someone asked for it again
-
-
-class BatchKey(NamedTuple):
-    """What a batch is known by."""
-
-    gateway: str
-    epoch: str
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class KnownReceipt:
-    """What the ledger says of a batch that came before."""
-
-    sha256: bytes
-    state: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewReceipt:
-    """A batch to be recorded. `reads` counts meter reads, `missing` meters that were not read."""
-
-    key: BatchKey
-    sha256: bytes
-    state: str
-    content: str  # scan, gaps, events, tombstone, quarantined
-    kind: str | None = None
-    slot: datetime | None = None
-    reads: int = 0
-    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +76,7 @@ class DeliveryRepository:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._receipts = ReceiptRows(connection)
         self.progress = ProgressRepository(connection)
         self.statuses = StatusRepository(connection)
         self.generations = GenerationRepository(connection)
@@ -159,31 +122,11 @@ class DeliveryRepository:
 
     def receipts(self, keys: Collection[BatchKey]) -> dict[BatchKey, KnownReceipt]:
         """The receipts that exist of `keys`."""
-        if not keys:
-            return {}
-        columns = receipts.c
-        rows = self._connection.execute(
-            select(
-                columns.gateway,
-                columns.epoch,
-                columns.seq,
-                columns.sha256,
-                columns.state,
-                columns.content,
-            ).where(tuple_(columns.gateway, columns.epoch, columns.seq).in_(sorted(keys)))
-        )
-        return {
-            BatchKey(gateway, epoch, seq): KnownReceipt(bytes(sha256), state, content)
-            for gateway, epoch, seq, sha256, state, content in rows
-        }
+        return self._receipts.look(keys)
 
     def add_receipts(self, new: Collection[NewReceipt], now: datetime) -> None:
         """Record batches that have no receipt yet, received `now`."""
-        if new:
-            self._connection.execute(
-                insert(receipts),
-                [_receipt_row(receipt, now) for receipt in sorted(new, key=lambda r: r.key)],
-            )
+        self._receipts.add(new, now)
 
     def replace_receipt(self, receipt: NewReceipt, now: datetime) -> None:
         """Put a batch in the place of what stands under its key, were it the same batch."""
@@ -214,24 +157,7 @@ class DeliveryRepository:
 
     def complete(self, keys: Collection[BatchKey], now: datetime) -> None:
         """Everything of these batches is stored. Call `progress.settle` in the same transaction."""
-        if not keys:
-            return
-        statement = (
-            update(receipts)
-            .where(
-                receipts.c.gateway == bindparam("b_gateway"),
-                receipts.c.epoch == bindparam("b_epoch"),
-                receipts.c.seq == bindparam("b_seq"),
-            )
-            .values(state=COMPLETE, completed_at=bindparam("b_completed_at"))
-        )
-        self._connection.execute(
-            statement,
-            [
-                {"b_gateway": gateway, "b_epoch": epoch, "b_seq": seq, "b_completed_at": now}
-                for gateway, epoch, seq in sorted(keys)
-            ],
-        )
+        self._receipts.complete(keys, now)
 
     def refuse(self, counts: Mapping[BatchKey, int]) -> None:
         """Take the reads that the store refused off what these batches, not yet complete, hold."""

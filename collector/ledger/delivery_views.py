@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from collector.ledger.progress import ProgressRepository
-from collector.ledger.ranges import Range, missing
+from collector.ledger.ranges import Range, merged, missing
 from collector.ledger.tables import conflicts, epochs, gaps, gateways, receipts
 
 # Ranges of missing batches that one view names per epoch.
@@ -81,6 +81,23 @@ class ReceiptSums:
     last_slot: datetime | None
 
 
+def lost_in_gap() -> ColumnElement[int]:
+    """How many batches of a gap of source seq are not stored after all."""
+    r = receipts.c
+    came = (
+        select(func.count())
+        .select_from(receipts)
+        .where(
+            r.gateway == gaps.c.gateway,
+            r.epoch == gaps.c.epoch,
+            r.seq.between(gaps.c.seq_from, gaps.c.seq_to),
+            r.state == "complete",
+        )
+        .scalar_subquery()
+    )
+    return gaps.c.seq_to - gaps.c.seq_from + 1 - came
+
+
 class DeliveryViews:
     """Views of delivery within one transaction."""
 
@@ -131,7 +148,7 @@ class DeliveryViews:
         return found
 
     def lost(self, limit: int) -> list[LostBatches]:
-        """Batches that are known to be lost, newest record first."""
+        """Batches that are known to be lost, newest record first; not what came after all."""
         c = gaps.c
         rows = self._connection.execute(
             select(c.gateway, c.epoch, c.seq_from, c.seq_to, c.reason, c.recorded_at)
@@ -139,17 +156,34 @@ class DeliveryViews:
             .order_by(c.recorded_at.desc(), c.gateway, c.epoch, c.seq_from)
             .limit(limit)
         )
-        return [LostBatches(*row) for row in rows]
+        return [
+            LostBatches(gateway, epoch, *part, reason, recorded_at)
+            for gateway, epoch, first, last, reason, recorded_at in rows
+            for part in missing(self._complete_within(gateway, epoch, first, last), first, last)
+        ]
 
     def lost_counts(self) -> dict[str, int]:
         """How many batches are known to be lost, by gateway."""
         counts: dict[str, int] = defaultdict(int)
         rows = self._connection.execute(
-            select(gaps.c.gateway, gaps.c.seq_from, gaps.c.seq_to).where(gaps.c.source == "seq")
+            select(gaps.c.gateway, lost_in_gap()).where(gaps.c.source == "seq")
         )
-        for gateway, first, last in rows:
-            counts[gateway] += last - first + 1
+        for gateway, count in rows:
+            counts[gateway] += count
         return dict(counts)
+
+    def _complete_within(self, gateway: str, epoch: str, first: int, last: int) -> list[Range]:
+        """What of these batches is stored after all: each as a range of its own, merged."""
+        c = receipts.c
+        seqs = self._connection.execute(
+            select(c.seq).where(
+                c.gateway == gateway,
+                c.epoch == epoch,
+                c.seq.between(first, last),
+                c.state == "complete",
+            )
+        ).scalars()
+        return merged([(seq, seq) for seq in seqs])
 
     def sums(self) -> list[ReceiptSums]:
         """All receipts added up by state and content."""

@@ -7,6 +7,7 @@ and reported. It must not know what is billed from the reads, nor judge what a r
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 
 from sqlalchemy import Connection, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
@@ -38,6 +39,7 @@ _INSERT_POSTGRESQL = """
 """
 
 _Row = tuple[int, str, str, int, int, str, int, str, str, int]
+_identity = itemgetter(0, 1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,9 @@ class IndexReadRepository:
         What is stored already stays as it is. Conflicts are kept in their own table, with
         `recorded_at`, and returned.
         """
-        # In the order of the key: two writers with the same reads wait for each other in turn.
-        rows = sorted(_rows(blocks))
+        # In the order of the key: two writers with the same reads wait for each other in turn. Of
+        # two values for one key the one that came first stays, as it would from two batches.
+        rows = sorted(_rows(blocks), key=_identity)
         if not rows:
             return IndexInsertion(0, 0)
         inserted = self._insert(rows)

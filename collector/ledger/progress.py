@@ -20,6 +20,11 @@ ACK_EPOCHS_MAX = 500
 # Ranges beyond `upto` that one ack names; what does not fit is sent again later, which is harmless.
 ACK_RANGES_MAX = 1_000
 
+# The reason of a gap in an epoch that its gateway lists no more. No ack covers it: whoever has that
+# epoch after all (a card that was put back, a clone's original, a gateway that delivered it before
+# this ledger came back from a backup) must not forget it.
+EPOCH_GONE = "epoch_gone"
+
 Pair = tuple[str, str]
 
 
@@ -152,7 +157,7 @@ class ProgressRepository:
         )
 
     def _beyond(self, which: ColumnElement[bool], now: datetime) -> dict[Pair, list[Range]]:
-        """Per epoch the merged ranges above `upto` that are complete or known to be lost."""
+        """Per epoch the merged ranges above `upto` that need not be sent again."""
         recent = epochs.c.last_seen_at >= now - ACK_EPOCHS_FOR
         found: dict[Pair, list[Range]] = defaultdict(list)
         for gateway, epoch, first, last in self._connection.execute(_islands(which & recent)):
@@ -160,7 +165,13 @@ class ProgressRepository:
         lost = (
             select(gaps.c.gateway, gaps.c.epoch, gaps.c.seq_from, gaps.c.seq_to)
             .join(epochs, (epochs.c.gateway == gaps.c.gateway) & (epochs.c.epoch == gaps.c.epoch))
-            .where(which, recent, gaps.c.source == "seq", gaps.c.seq_to > epochs.c.upto)
+            .where(
+                which,
+                recent,
+                gaps.c.source == "seq",
+                gaps.c.reason != EPOCH_GONE,
+                gaps.c.seq_to > epochs.c.upto,
+            )
         )
         for gateway, epoch, first, last in self._connection.execute(lost):
             found[gateway, epoch].append((first, last))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, insert, select, update
+from sqlalchemy import Connection, Select, Table, func, insert, select, update
 
 from collector.ledger.tables import (
     installation_indices,
@@ -27,6 +27,9 @@ from collector.registry.values import (
     Station,
 )
 
+# Any number that nothing else locks (the migration's is in `unit_of_work`).
+_IMPORT_LOCK = 736_673
+
 _INSTALL = "install"
 _REMOVAL = "removal"
 
@@ -36,6 +39,12 @@ class RegistryRepository:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def lock(self) -> None:
+        """Have every other import wait until this transaction ends: what it checks stays true."""
+        # SQLite has one writer at a time anyway.
+        if self._connection.dialect.name == "postgresql":
+            self._connection.execute(select(func.pg_advisory_xact_lock(_IMPORT_LOCK)))
 
     def load(self, station: str | None = None) -> Registry:
         """The whole registry, or the part that concerns one station."""

@@ -10,23 +10,25 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, select, update
 
-from collector.ledger.progress import ProgressRepository
+from collector.ledger.progress import EPOCH_GONE, ProgressRepository
 from collector.ledger.ranges import missing
 from collector.ledger.statements import upsert
 from collector.ledger.tables import epochs, gaps, gateways
 from contract.messages import Status
 
-# The reason of a gap that no message names: batches that were never received and never will be.
+# The reason of a gap that no message names: batches that were never received, and that the gateway
+# says it does not have (any more).
 LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True)
 class LostRange:
-    """Batches that will never come: `first` to `last` inclusive of one epoch."""
+    """Batches that will never come: `first` to `last` inclusive of one epoch, and why."""
 
     epoch: str
     first: int
     last: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,9 @@ class StatusRepository:
         )
         if status.generation != row.generation:
             return []
+        listed = {entry.epoch for entry in status.epochs}
         lost = [
-            LostRange(epoch, first, last)
+            LostRange(epoch, first, last, LOST if epoch in listed else EPOCH_GONE)
             for epoch, ceiling in _ceilings(status, known, ordinal).items()
             for first, last in missing(self._progress.ranges(gateway, epoch), 1, ceiling)
         ]
@@ -143,7 +146,7 @@ class StatusRepository:
                 "seq_to": part.last,
                 "ordinal": 0,
                 "meters": None,
-                "reason": LOST,
+                "reason": part.reason,
                 "recorded_at": now,
             }
             for part in lost

@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
+    DataError,
     DBAPIError,
     InterfaceError,
     OperationalError,
@@ -194,12 +195,17 @@ def _translated() -> Iterator[None]:
         raise translated from error
 
 
-def _collector_error(error: DBAPIError) -> CollectorError | None:
+def _collector_error(error: DBAPIError) -> CollectorError | None:  # noqa: PLR0911  one a cause
     """What a database error means to a caller; None for a broken invariant (a bug)."""
     said = str(error.orig)
     state = getattr(error.orig, "sqlstate", None)
     if "no such table" in said or state == "42P01":
         return LedgerStateError("the ledger has no tables, or old ones", hint=_MIGRATE_HINT)
+    if isinstance(error, DataError) and "NUL" in said:
+        # SQLite would take it; nothing that is stored anywhere has one.
+        return InvalidRequest(
+            "a name or text holds the character U+0000", hint="leave the character out"
+        )
     if "readonly database" in said or state == "25006":
         return LedgerStateError(
             "the ledger cannot be written", hint="check who owns the file and its directory"

@@ -125,7 +125,7 @@ def accounting(
         if not names:
             raise NotFound(
                 f"no gateway is named {gateway_or_station!r} or reports for such a station",
-                hint="see which gateways have reported",
+                hint="see `GET /v1/gateways` for those that have reported",
             )
         counts = uow.accounting.count(names, from_at, to_at)
     return Accounting(gateway_or_station, tuple(names), from_at, to_at, counts)

@@ -4,7 +4,7 @@ It changes the ledger only; running collectors notice at their next tick and ord
 the rest. It must not talk to the broker itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -119,6 +119,7 @@ def replay(  # noqa: PLR0913  who, which period, and who asks
         generations = uow.delivery.generations
         if dry_run:
             return ReplayReport(tuple(names), generations.reopenable(names, from_at, to_at))
+        _lock(uow, names, now)
         count = generations.reopen(names, from_at, to_at)
         _raise(uow, names, now)
         detail = {
@@ -188,6 +189,7 @@ def quarantine_retry(
     """
     with ledger.begin() as uow:
         entries = _entries(uow, ids)
+        _lock(uow, {entry.gateway for entry in entries if entry.gateway is not None}, now)
         for entry in entries:
             if entry.code == "store_refused":
                 _ask_again(uow, entry, now)
@@ -222,6 +224,12 @@ def _chosen(uow: UnitOfWork, gateway: str | None, station: str | None) -> list[s
             )
         return names
     return sorted(known)
+
+
+def _lock(uow: UnitOfWork, names: Collection[str], now: datetime) -> None:
+    """Lock gateways and their epochs before any receipt, as intake does: no deadlock with it."""
+    uow.delivery.touch(dict.fromkeys(names), (), now, heard=False)
+    uow.delivery.progress.lock(names)
 
 
 def _raise(uow: UnitOfWork, names: Sequence[str], now: datetime) -> None:

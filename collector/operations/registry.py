@@ -79,6 +79,7 @@ def import_registry(
             changes = plan_changes(uow.registry.load(), files)
         return _report(changes, written=False)
     with ledger.begin() as uow:
+        uow.registry.lock()
         changes = plan_changes(uow.registry.load(), files)
         if not changes.errors:
             _write(uow, changes)
@@ -158,7 +159,10 @@ def _texts(folder: Path) -> dict[str, str]:
         if not path.is_file():
             continue
         if path.stat().st_size > FILE_BYTES_MAX:
-            raise InvalidRequest(f"{path} is larger than {FILE_BYTES_MAX} bytes")
+            raise InvalidRequest(
+                f"{path} is larger than {FILE_BYTES_MAX} bytes",
+                hint="import it in parts: what is stored stays",
+            )
         try:
             texts[name] = path.read_text("utf-8-sig")
         except UnicodeDecodeError as error:

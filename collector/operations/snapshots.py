@@ -62,14 +62,16 @@ def get_snapshot(ledger: Ledger, snapshot_id: str) -> SnapshotHead:
     with ledger.read() as uow:
         head = uow.snapshots.get(snapshot_id)
     if head is None:
-        raise NotFound(f"there is no snapshot {snapshot_id!r}", hint="list the snapshots")
+        raise NotFound(f"there is no snapshot {snapshot_id!r}", hint="see `GET /v1/snapshots`")
     return head
 
 
 def list_snapshots(ledger: Ledger, limit: int = 100) -> list[SnapshotHead]:
     """The snapshots made last, newest first, at most `limit` (up to 1,000)."""
     if not 1 <= limit <= LIST_MAX:
-        raise InvalidRequest(f"limit {limit} is not from 1 to {LIST_MAX}")
+        raise InvalidRequest(
+            f"limit {limit} is not from 1 to {LIST_MAX}", hint=f"ask for {LIST_MAX} at most"
+        )
     with ledger.read() as uow:
         return uow.snapshots.newest(limit)
 

@@ -16,6 +16,7 @@ the write-ahead log as a full one, and few fleets have all registers of the cata
 
 import contextlib
 import threading
+from array import array
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate, chain, groupby, islice, repeat
@@ -35,7 +36,13 @@ from collector.readings.check import (
     separate,
     to_ms,
 )
-from collector.readings.port import ReadBlock, Refused, StoredRead, StoreUnavailable
+from collector.readings.columns import columns_of
+from collector.readings.port import (
+    ReadBlock,
+    Refused,
+    StoredRead,
+    StoreUnavailable,
+)
 from contract.registers import BY_FIELD, BY_OBIS, CATALOGUE, Register
 
 # What DuckDB may take for sorting and grouping before it spills to `<file>.tmp`; by default it
@@ -54,6 +61,8 @@ THREADS = "1"
 FETCH_ROWS = 10_000
 
 DAY_MS = 86_400_000
+
+_NONE = type(None)
 
 _KEY_COLUMNS = ("station", "meter", "at_ms", "quality")
 
@@ -114,7 +123,7 @@ class DuckDbStore:
                 good, bad = separate(group)
                 refused += bad
                 if good:
-                    tables.append(_to_arrow(good, checked=True))
+                    tables.append(_to_arrow(good))
         if tables:
             with self._write_lock, self._cursor() as cursor:
                 self._insert(cursor, tables)
@@ -288,42 +297,38 @@ class DuckDbStore:
                 self._connection = None
 
 
-def _to_arrow(blocks: list[ReadBlock], *, checked: bool = False) -> pa.Table:
+def _to_arrow(blocks: list[ReadBlock]) -> pa.Table:
     """The reads of blocks with the same registers, as columns. Raises _NotColumnar."""
     registers = [BY_OBIS.get(obis) for obis in blocks[0].registers]
-    width = len(registers)
-    # One long list and slices of it: several times faster than zip over that many small tuples.
-    flat: list[Any] = list(
-        chain.from_iterable(chain.from_iterable(block.reads for block in blocks))
-    )
-    serials, offsets, rows, qualities = flat[0::4], flat[1::4], flat[2::4], flat[3::4]
-    names = {block.station for block in blocks} | {block.gateway for block in blocks}
-    if not names_are_writable(serials) or not names_are_writable(list(names)):
-        raise _NotColumnar
-    if set(map(len, rows)) != {width}:
-        raise _NotColumnar
-    values: list[Any] = list(chain.from_iterable(rows))
-    ends = pa.array(accumulate(len(block.reads) for block in blocks), pa.int32())
     try:
+        parts = [block.columns or columns_of(block.registers, block.reads) for block in blocks]
+        offsets = _integers([part.offsets_ms for part in parts])
+        qualities = _integers([part.qualities for part in parts])
+        ends = pa.array(accumulate(len(part.serials) for part in parts), pa.int32())
         slots = _repeated(pa.array([to_ms(block.slot) for block in blocks], pa.int64()), ends)
-        at = pc.add_checked(slots, pa.array(offsets, pa.int64()))
+        at = pc.add_checked(slots, offsets)
         columns = {
             "station": _repeated(pa.array([block.station for block in blocks]), ends),
-            "meter": pa.array(serials, pa.string()),
+            "meter": _names([part.serials for part in parts]),
             "read_at": at.cast(pa.timestamp("ms")),
             "gateway": _repeated(pa.array([block.gateway for block in blocks]), ends),
             "slot": slots.cast(pa.timestamp("ms")),
             "kind": _repeated(pa.array([block.kind.value for block in blocks]), ends),
-            "quality": pa.array(qualities, pa.int64()),
+            "quality": qualities,
         }
         for index, register in enumerate(registers):
             if register is None:
                 raise _NotColumnar
-            columns[register.field] = _column(register, values[index::width], checked=checked)
-    except (pa.ArrowException, OverflowError) as error:
+            columns[register.field] = _column(register, [part.values[index] for part in parts])
+    except (pa.ArrowException, OverflowError, ValueError) as error:
         raise _NotColumnar from error
+    names = {block.station for block in blocks} | {block.gateway for block in blocks}
+    if not names_are_writable(list(names)):
+        raise _NotColumnar
     extent = pc.min_max(at).as_py()
-    if extent["min"] < AT_MIN_MS or extent["max"] >= AT_MAX_MS or min(qualities) < 0:
+    if extent["min"] < AT_MIN_MS or extent["max"] >= AT_MAX_MS:
+        raise _NotColumnar
+    if pc.min(qualities).as_py() < 0:
         raise _NotColumnar
     return pa.table(columns)
 
@@ -332,23 +337,50 @@ def _repeated(values: pa.Array, ends: pa.Array) -> pa.Array:
     return pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, values))
 
 
-def _column(register: Register, values: Sequence[Any], *, checked: bool) -> pa.Array:
-    """One register's values; left to itself, Arrow would cut 1.5 to the integer 1."""
-    if not register.is_integer and checked:
-        values = [None if value is None else float(value) for value in values]
-    column = pa.array(values)
-    if pa.types.is_null(column.type):
-        return column.cast(pa.int64() if register.is_integer else pa.float64())
-    if register.is_integer:
-        if not pa.types.is_int64(column.type):
-            raise _NotColumnar
-        return column
-    if not (pa.types.is_float64(column.type) or pa.types.is_int64(column.type)):
+def _names(parts: Sequence[Sequence[str]]) -> pa.Array:
+    """Serials as one column. Raises _NotColumnar where one cannot be written."""
+    serials = list(chain.from_iterable(parts))
+    joined = "".join(serials)
+    lengths = array("i", map(len, serials))
+    if min(lengths) == 0 or not joined.isprintable() or "\\" in joined:
         raise _NotColumnar
-    column = column.cast(pa.float64())
+    if not joined.isascii():
+        return pa.array(serials, pa.string())
+    counted = pa.Array.from_buffers(pa.int32(), len(lengths), [None, pa.py_buffer(lengths)])
+    ends = pc.cumulative_sum(counted)
+    starts = pa.concat_arrays([pa.array([0], pa.int32()), ends])
+    buffers = [None, starts.buffers()[1], pa.py_buffer(joined.encode())]
+    return pa.Array.from_buffers(pa.string(), len(serials), buffers)
+
+
+def _column(register: Register, parts: Sequence[Sequence[Any]]) -> pa.Array:
+    """One register's values: joined where they are packed, else looked at one by one."""
+    if all(isinstance(part, array) for part in parts):
+        if register.is_integer:
+            return _integers(parts)
+        column = _joined(pa.float64(), parts)
+    else:
+        # Left to itself, Arrow would cut 1.5 to the integer 1.
+        values = list(chain.from_iterable(parts))
+        kinds = (int, _NONE) if register.is_integer else (int, float, _NONE)
+        if not set(map(type, values)) <= set(kinds):
+            raise _NotColumnar
+        if register.is_integer:
+            return pa.array(values, pa.int64())
+        column = pa.array(
+            [None if value is None else float(value) for value in values], pa.float64()
+        )
     if pc.all(pc.is_finite(column)).as_py() is False:
         raise _NotColumnar
     return column
+
+
+def _integers(parts: Sequence[Sequence[int]]) -> pa.Array:
+    return _joined(pa.int64(), parts)
+
+
+def _joined(kind: pa.DataType, parts: Sequence[Any]) -> pa.Array:
+    return pa.Array.from_buffers(kind, sum(map(len, parts)), [None, pa.py_buffer(b"".join(parts))])
 
 
 def _batch_reads(batch: pa.RecordBatch) -> list[StoredRead]:

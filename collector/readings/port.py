@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from collector.readings.columns import Columns
 from contract.messages import MeterRead, ScanKind
 
 
@@ -17,7 +18,8 @@ class ReadBlock:
     """Meter reads of one table of one batch, as they came, with what the batch says of them.
 
     `registers` are OBIS codes of the catalogue; each of `reads` is (meter serial, milliseconds
-    after `slot`, values in the order of `registers`, quality bits).
+    after `slot`, values in the order of `registers`, quality bits). `columns` are the same
+    reads once more, where somebody needed them before.
     """
 
     station: str
@@ -26,6 +28,7 @@ class ReadBlock:
     slot: datetime
     registers: Sequence[str]
     reads: Sequence[MeterRead]
+    columns: Columns | None = None
 
 
 @dataclass(frozen=True, slots=True)

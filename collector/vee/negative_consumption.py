@@ -31,7 +31,8 @@ class RollOverProof:
 
 DEFAULT_PROOF = RollOverProof()
 
-_HOUR = timedelta(hours=1)
+_MICROSECOND = timedelta(microseconds=1)
+_HOUR_US = timedelta(hours=1) // _MICROSECOND
 
 
 def step(
@@ -50,8 +51,9 @@ def step(
     if roll_over is None or index_from >= roll_over:
         return Step.BACKWARD
     implied = index_to + roll_over - index_from
-    # In integers: W × (elapsed / hour) >= Wh, multiplied out.
-    possible = proof.power_max_w * elapsed >= implied * _HOUR
+    # In integers: W × (elapsed / hour) >= Wh, multiplied out. Not as timedeltas: they end at 10^9
+    # days, which a display of nine digits of kWh exceeds.
+    possible = proof.power_max_w * (elapsed // _MICROSECOND) >= implied * _HOUR_US
     if possible and implied * proof.modulus_share <= roll_over:
         return Step.ROLL_OVER
     return Step.BACKWARD

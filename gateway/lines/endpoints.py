@@ -3,10 +3,11 @@
 Values only; opens nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.meters.profile import Parity
+from gateway.protocols.iec_characters import Characters
 
 # Modbus over Serial Line V1.02, 2.5.1.1: 3.5 characters of silence between frames, and a fixed
 # 1.75 ms above 19,200 baud.
@@ -73,6 +74,32 @@ class SerialEndpoint:
     def __str__(self) -> str:
         """As people write it."""
         return f"{self.device} {self.baud} 8{self.parity.value}{self.stop_bits}"
+
+
+@dataclass(frozen=True, slots=True)
+class IecEndpoint:
+    """A serial port with a line of IEC 62056-21 meters, which all begin at `baud`.
+
+    `baud_max` is the greatest rate that the line carries; without `changeover` the rate never
+    changes. `password` replaces that of the meters' profiles.
+    """
+
+    device: str
+    baud: int = 300
+    baud_max: int = 9600
+    changeover: bool = True
+    characters: Characters = Characters.SEVEN_EVEN
+    wake_up: bool = False
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def port(self) -> SerialEndpoint:
+        """The port as it is opened: always with eight bits, for parity is computed here."""
+        return SerialEndpoint(self.device, self.baud)
+
+    def __str__(self) -> str:
+        """As people write it."""
+        return f"{self.device} {self.baud} {self.characters.value}"
 
 
 Endpoint = TcpEndpoint | SerialEndpoint

@@ -78,7 +78,8 @@ class PartReader:
         A block that the meter refuses for its address or length is split, down to single
         registers; those that are refused alone have no value. If none has one, the read fails.
         """
-        recipe = self._learnt.get((meter.serial, part)) or self._recipe(meter.profile, part)
+        profile = modbus_profile(meter)
+        recipe = self._learnt.get((meter.serial, part)) or self._recipe(profile, part)
         if not recipe.registers:
             return MeterValues(self._clock.now(), {})
         values: dict[str, Value] = dict.fromkeys(recipe.registers)
@@ -95,7 +96,7 @@ class PartReader:
                     raise
                 refusal = error
                 smaller = halves(step.block)
-                waiting.extend(_step(meter.profile, block) for block in reversed(smaller))
+                waiting.extend(_step(profile, block) for block in reversed(smaller))
                 if not smaller and not step.block.registers[0].optional:
                     partial = True
                     taken.append(step)
@@ -126,12 +127,14 @@ class PartReader:
         if self._is_rtu:
             await self._pace(connection, meter)
         chars = REQUEST_CHARS + REPLY_CHARS + 2 * block.count
-        timeout_s = meter.profile.timing.response_timeout_ms / 1000 + self._endpoint.wire_s(chars)
+        timing = modbus_profile(meter).timing
+        timeout_s = timing.response_timeout_ms / 1000 + self._endpoint.wire_s(chars)
         health = self._health
         meter_health = health.meters[meter.serial]
         health.requests += 1
         meter_health.requests += 1
         loop = asyncio.get_running_loop()
+        assert isinstance(meter.address, int), "Modbus addresses are numbers"
         self._last = meter
         self.sent_at = loop.time()
         try:
@@ -178,13 +181,19 @@ class PartReader:
         if last is None:
             return 0.0
         if last.address == meter.address:
-            return meter.profile.timing.frame_pause_ms / 1000
+            return modbus_profile(meter).timing.frame_pause_ms / 1000
         pauses = (
             pause
-            for timing in (last.profile.timing, meter.profile.timing)
+            for timing in (modbus_profile(last).timing, modbus_profile(meter).timing)
             for pause in (timing.frame_pause_ms, timing.id_switch_pause_ms)
         )
         return max(pauses) / 1000
+
+
+def modbus_profile(meter: InstalledMeter) -> MeterProfile:
+    """The profile of a meter on a Modbus line, where station files allow no other kind."""
+    assert isinstance(meter.profile, MeterProfile)
+    return meter.profile
 
 
 async def _take_in_what_came() -> None:

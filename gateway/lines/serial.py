@@ -33,6 +33,24 @@ async def open_port(endpoint: SerialEndpoint, protocol: asyncio.Protocol) -> asy
     return cast("asyncio.Transport", transport)
 
 
+def set_baud(transport: asyncio.Transport, baud: int) -> None:
+    """Go on at another rate, at once; what is still being sent is damaged. Raises OSError."""
+    port: serial.Serial = transport.get_extra_info("serial")
+    try:
+        port.baudrate = baud
+    except (ValueError, termios.error) as error:
+        raise OSError(f"{port.name} does not take {baud} baud: {error}") from error
+
+
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """How many bytes have not yet gone to the device; its own few may still be on their way."""
+    port: serial.Serial = transport.get_extra_info("serial")
+    try:
+        return transport.get_write_buffer_size() + int(port.out_waiting)
+    except (OSError, termios.error):
+        return 0  # the port is gone, which the reader will notice
+
+
 def abort_port(transport: asyncio.Transport) -> None:
     """Close the port at once; what has not been sent is thrown away.
 

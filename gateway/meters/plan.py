@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from contract.registers import Kind
 from gateway.meters.profile import MappedRegister, MeterProfile, Requests
+from gateway.meters.readout_profile import ReadoutRegister
 from gateway.ports import Part
 
 
@@ -21,7 +22,7 @@ class Block:
     registers: tuple[MappedRegister, ...]
 
 
-def part_of(mapped: MappedRegister) -> Part:
+def part_of(mapped: MappedRegister | ReadoutRegister) -> Part:
     """The part of a meter to which a register belongs."""
     return Part.MOMENTARY if mapped.register.kind is Kind.INSTANTANEOUS else Part.ENERGY
 

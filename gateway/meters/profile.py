@@ -147,9 +147,12 @@ class Rating(Shape, frozen=True):
 
 
 class MeterProfile(Shape, frozen=True):
-    """How one meter model is read. `source` says where the facts come from.
+    """How one meter model is read. `source` says where the facts come from, `status` how good.
 
     Shapes: `registers` has each OBIS code once; addresses are those of the wire, 0-based.
+    `family` groups models in lists; `traps` are what goes wrong with this model, for people.
+    `probe` is how it is told from other models, `other_orders` the word orders besides `order`
+    to which its users may have set it. `attributes` is what it says about itself.
     """
 
     profile: Name
@@ -163,6 +166,13 @@ class MeterProfile(Shape, frozen=True):
     timing: Timing = Timing()
     serial: SerialSettings | None = None
     rating: Rating | None = None
+    protocol: Literal["modbus"] = "modbus"
+    status: Evidence = Evidence.MAP
+    family: Text | None = None
+    other_orders: tuple[Order, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+    probe: tuple[Check, ...] = ()
+    traps: tuple[Text, ...] = ()
     notes: str = ""
 
     @property

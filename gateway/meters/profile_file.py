@@ -10,7 +10,13 @@ from itertools import chain
 import msgspec
 
 from contract.registers import BY_OBIS, Kind
-from gateway.meters.profile import ADDRESS_MAX, MappedRegister, MeterProfile, WireType
+from gateway.meters.attributes import Attribute, AttributeType
+from gateway.meters.checks import check_faults
+from gateway.meters.profile import MappedRegister, MeterProfile
+from gateway.meters.readout_profile import PROTOCOL, AnyProfile, ReadoutProfile
+from gateway.meters.readout_profile_file import readout_faults
+from gateway.meters.shape import ADDRESS_MAX
+from gateway.meters.wire import WireType
 from gateway.yaml_lines import YamlError, explain, load_yaml
 
 EXPONENT_MAX = 18  # of a scale or resolution: far beyond any meter, and quick to compute with
@@ -19,18 +25,23 @@ ProfileError = YamlError
 """What is wrong in a profile: reads as `file:line: key: reason`."""
 
 
-def parse_profile(text: str, where: str) -> MeterProfile:
+def parse_profile(text: str, where: str) -> AnyProfile:
     """The meter profile that the YAML `text` of the file `where` describes.
 
-    Raises ProfileError with file, line and key for what is no profile: bad syntax, unknown or
-    missing keys, values out of range, registers that contradict the catalogue or each other.
+    Its key `protocol` says of which kind it is: `modbus`, also where it is not given, or
+    `iec62056_21`. Raises ProfileError with file, line and key for what is no profile: bad syntax,
+    unknown or missing keys, values out of range, registers that contradict the catalogue or each
+    other.
     """
     data, line_of = load_yaml(text, where)
+    is_readout = isinstance(data, dict) and data.get("protocol") == PROTOCOL
+    kind: type[AnyProfile] = ReadoutProfile if is_readout else MeterProfile
     try:
-        profile = msgspec.convert(data, MeterProfile)
+        profile = msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
         raise explain(error, where, line_of) from error
-    for path, reason in _faults(profile):
+    faults = readout_faults(profile) if isinstance(profile, ReadoutProfile) else _faults(profile)
+    for path, reason in faults:
         raise ProfileError(where, line_of(path), path, reason)
     return profile
 
@@ -51,6 +62,8 @@ def _faults(profile: MeterProfile) -> Iterator[tuple[str, str]]:
             if not _is_positive(value):
                 yield f"$.rating.{key}", "must be a number above 0"
     yield from _registers_faults(profile)
+    yield from _attributes_faults(profile)
+    yield from _probe_faults(profile)
 
 
 def _registers_faults(profile: MeterProfile) -> Iterator[tuple[str, str]]:
@@ -65,6 +78,44 @@ def _registers_faults(profile: MeterProfile) -> Iterator[tuple[str, str]]:
         seen.add(mapped.obis)
         for key, reason in chain(_wire_faults(profile, mapped), _value_faults(mapped)):
             yield f"{path}.{key}", reason
+
+
+def _attributes_faults(profile: MeterProfile) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for index, attribute in enumerate(profile.attributes):
+        path = f"$.attributes[{index}]"
+        if attribute.name in seen:
+            yield f"{path}.name", f"{attribute.name!r} is already given above"
+        seen.add(attribute.name)
+        for key, reason in _attribute_faults(attribute):
+            yield f"{path}.{key}", reason
+
+
+def _probe_faults(profile: MeterProfile) -> Iterator[tuple[str, str]]:
+    if profile.order in profile.other_orders:
+        yield "$.other_orders", f"{profile.order.value} is the order itself"
+    for index, check in enumerate(profile.probe):
+        for key, reason in check_faults(check):
+            yield f"$.probe[{index}].{key}".rstrip("."), reason
+
+
+def _attribute_faults(attribute: Attribute) -> Iterator[tuple[str, str]]:
+    if attribute.type is AttributeType.STRING and attribute.regs is None:
+        yield "regs", "text needs the number of its registers"
+    if attribute.type is AttributeType.BITS and attribute.count not in (1, 2, 4):
+        yield "regs", "bits take 1, 2 or 4 registers"
+    if attribute.type.wire_type is not None and attribute.regs is not None:
+        yield "regs", f"{attribute.type.value} says itself how many registers it takes"
+    if attribute.hex and (attribute.type.wire_type is None or attribute.type.wire_type.is_float):
+        yield "hex", "is for integers"
+    if attribute.flags and attribute.type is not AttributeType.BITS:
+        yield "flags", "are for the type bits"
+    if any(flag.bit >= 16 * attribute.count for flag in attribute.flags):
+        yield "flags", f"there are only {16 * attribute.count} bits"
+    if attribute.end > ADDRESS_MAX + 1:
+        yield "address", f"{attribute.count} registers do not end within {ADDRESS_MAX:#06x}"
+    if not _is_moderate(attribute.scale.copy_abs()):
+        yield "scale", f"must be a number other than 0, at most 1e{EXPONENT_MAX} and not too fine"
 
 
 def _wire_faults(profile: MeterProfile, mapped: MappedRegister) -> Iterator[tuple[str, str]]:

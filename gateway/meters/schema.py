@@ -10,15 +10,26 @@ from pathlib import Path
 import msgspec
 
 from gateway.meters.profile import MeterProfile
+from gateway.meters.readout_profile import PROTOCOL, ReadoutProfile
 
 SCHEMA_FILE = "profile.schema.json"
 
 
 def profile_schema_text() -> str:
-    """The JSON Schema (draft 2020-12) of a profile file, formatted as it is checked in."""
-    schema = _tidied(msgspec.json.schema(MeterProfile))
-    assert isinstance(schema, dict)
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    """The JSON Schema (draft 2020-12) of a profile file, formatted as it is checked in.
+
+    The key `protocol` decides which class holds, as it does when a file is loaded.
+    """
+    (modbus, readout), components = msgspec.json.schema_components(
+        (MeterProfile, ReadoutProfile), ref_template="#/$defs/{name}"
+    )
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "if": {"properties": {"protocol": {"const": PROTOCOL}}, "required": ["protocol"]},
+        "then": readout,
+        "else": modbus,
+        "$defs": _tidied(components),
+    }
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
 
 

@@ -81,9 +81,7 @@ def reader(wire_type: WireType, order: Order) -> Reader:
         return unpacker.unpack_from
 
     def read(payload: bytes, offset: int) -> tuple[Raw]:
-        raw: tuple[Raw] = unpacker.unpack(
-            in_order(payload[offset : offset + unpacker.size], order)
-        )
+        raw: tuple[Raw] = unpacker.unpack(in_order(payload[offset : offset + unpacker.size], order))
         return raw
 
     return read

@@ -49,12 +49,12 @@ def test_every_figure_has_its_module() -> None:
 
     for name in FIGURES:
         module = importlib.import_module(f"bench.{name}")
-        assert f"`{name}`" in module.__doc__
+        assert f"`{name}`" in (module.__doc__ or "")
         assert callable(module.measure)
 
 
 def test_what_the_wire_needs() -> None:
-    profile = ProfileLibrary().get(PROFILE)
+    profile = ProfileLibrary().get_modbus(PROFILE)
     # One request of 24 registers: 8 characters there, 5 + 48 back, of 10 bits at 9600 baud; t3.5
     # before the reply and between the meters; 20 ms of turnaround.
     characters_s, silence_s = 61 * 10 / 9600, 3.5 * 10 / 9600

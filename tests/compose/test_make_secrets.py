@@ -100,6 +100,26 @@ def test_certificates_are_for_one_purpose_and_verify(project: Path) -> None:
     assert re.findall(r"DNS:([^,\s]+)", text) == ["broker", "localhost", "broker.example"]
 
 
+def test_the_brokers_certificate_is_renewed_under_the_same_authority(project: Path) -> None:
+    secrets = project / "secrets"
+    renew = ("--project", str(project), "--host", "broker.example", "broker")
+    assert "exists and is kept" in _run(*renew).stderr
+    before = (secrets / "broker.pem").read_bytes()
+    (secrets / "broker.key").unlink()
+    done = _run(*renew)
+    assert done.returncode == 0, done.stderr
+    assert (secrets / "broker.pem").read_bytes() != before
+    subprocess.run(
+        ["openssl", "verify", "-CAfile", secrets / "broker-ca.pem", secrets / "broker.pem"],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    (secrets / "broker-ca.key").unlink()
+    (secrets / "broker.key").unlink()
+    assert "bring it back" in _run(*renew).stderr
+
+
 def test_mosquittos_own_tool_writes_the_same_kind_of_line(tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
     passwords.write_text("someone:secret\n")

@@ -3,11 +3,17 @@
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from collector.cli import app as collector_app
 from collector.config import load_config
+from gateway.cli import app as gateway_app
 from gateway.config import load_station
+from simulator.cli import app as simulator_app
+from songlo.demo.cli import app as demo_app
 from tests.compose.plain import ROOT
 from tests.services.process import find_program
 
@@ -101,3 +107,37 @@ def test_systemd_units_are_well_formed_and_confined(unit: Path, tmp_path: Path) 
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert unit.name not in done.stderr, done.stderr
+
+
+def _options() -> dict[str, set[str]]:
+    """The options of every command, by its words: `collector replay` has `--wait` and others."""
+    found: dict[str, set[str]] = {}
+
+    def walk(command: Any, words: str) -> None:  # noqa: ANN401 - typer keeps this type private
+        below = getattr(command, "commands", {})
+        if not below:
+            found[words] = {name for one in command.params for name in one.opts} | {"--help"}
+        for name, one in below.items():
+            walk(one, f"{words} {name}")
+
+    walk(get_command(gateway_app), "gateway")
+    walk(get_command(collector_app), "collector")
+    walk(get_command(simulator_app), "simulator")
+    walk(get_command(demo_app), "demo")
+    return found
+
+
+def test_commands_that_papers_name_exist_with_their_options() -> None:
+    options = _options()
+    pattern = r"\bsonglo ((?:gateway|collector|simulator|demo) [a-z-][^`\n#|]*)"
+    checked = 0
+    for paper in PAPERS:
+        for call in re.findall(pattern, paper.read_text(encoding="utf-8")):
+            words = call.split()
+            there = [" ".join(words[:count]) for count in (3, 2, 1)]
+            command = next((command for command in there if command in options), None)
+            assert command, f"{paper.name}: songlo {call}"
+            for option in re.findall(r"(?<!\S)--[a-z-]+", call):
+                assert option in options[command], f"{paper.name}: songlo {call}"
+                checked += 1
+    assert checked > 10

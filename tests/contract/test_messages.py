@@ -140,6 +140,14 @@ def test_any_json_decodes_or_raises_the_one_error(value: object) -> None:
             decode(json.dumps(value).encode())
 
 
+@pytest.mark.parametrize("generation", [0, -1, 2**53, 2**70])
+def test_an_ack_of_a_generation_that_cannot_be_kept_is_refused(generation: int) -> None:
+    """A gateway keeps the generation in 64 bits; a retained ack would fell it at every start."""
+    with pytest.raises(MessageError) as caught:
+        decode_ack(b'{"generation":%d,"epochs":[]}' % generation)
+    assert caught.value.code == "wrong_shape"
+
+
 def test_scan_kinds_have_distinct_strengths_with_index_on_top() -> None:
     strengths = {kind: kind.strength for kind in ScanKind}
     assert len(set(strengths.values())) == len(ScanKind)

@@ -77,7 +77,7 @@ class FakeLine:
         wanted = [
             r for r in meter.profile.registers if r.register.is_integer is (part is Part.ENERGY)
         ]
-        value = VALUE + meter.address
+        value = VALUE + int(meter.address)
         return MeterValues(
             self._clock.now(),
             {r.obis: value if part is Part.ENERGY else 230.5 for r in wanted},

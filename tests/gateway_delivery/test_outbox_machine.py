@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -177,4 +178,5 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 OutboxMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
-TestOutboxMachine = OutboxMachine.TestCase
+# Each step is a durable commit: half a minute on an idle disk, minutes on a busy one.
+TestOutboxMachine = pytest.mark.timeout(300)(OutboxMachine.TestCase)

@@ -16,14 +16,15 @@ from contract.messages import LineStatus, Status
 from gateway.config import Tls
 from gateway.mqtt import Broker
 from gateway.outbox_thread import OutboxThread
-from gateway.uplink import Identity, Uplink, UplinkSettings
+from gateway.station_file import UplinkSection
+from gateway.uplink import Identity, Uplink
 from tests.gateway_delivery.building import MIB, at, epoch, open_outbox, scan_draft
 from tests.gateway_delivery.collecting import Collecting, until
 from tests.gateway_delivery.fakes import SteppedClock
 from tests.services import Mosquitto, free_port
 
 NAME = "T1"
-QUICK = UplinkSettings(window=20, resend_after_s=0.3, resend_after_max_s=2)
+QUICK = UplinkSection(window=20, resend_after_s=0.3, resend_after_max_s=2)
 LINES = [LineStatus("line-1", "up", 4, 4)]
 
 
@@ -64,7 +65,7 @@ async def sending(
     folder: Path,
     port: int,
     *,
-    settings: UplinkSettings = QUICK,
+    settings: UplinkSection = QUICK,
     number: int = 1,
     now_min: float = 0,
     tls: Tls | None = None,
@@ -105,7 +106,7 @@ async def test_what_is_kept_arrives_and_is_forgotten_when_acknowledged(
 
 @pytest.mark.asyncio
 async def test_no_more_than_the_window_is_under_way(tmp_path: Path, broker: Mosquitto) -> None:
-    settings = UplinkSettings(window=5, resend_after_s=60)
+    settings = UplinkSection(window=5, resend_after_s=60)
     with Collecting(broker.port, NAME, acks=False) as collector:
         async with sending(tmp_path, broker.port, settings=settings, backlog=30) as gateway:
             await until(lambda: len(collector.arrived) == 5, "a window of batches")
@@ -120,7 +121,7 @@ async def test_no_more_than_the_window_is_under_way(tmp_path: Path, broker: Mosq
 
 @pytest.mark.asyncio
 async def test_live_batches_go_ahead_of_a_backlog(tmp_path: Path, broker: Mosquitto) -> None:
-    settings = UplinkSettings(window=4, resend_after_s=60, live_age_s=600)
+    settings = UplinkSection(window=4, resend_after_s=60, live_age_s=600)
     with Collecting(broker.port, NAME, acks=False) as collector:
         async with sending(tmp_path, broker.port, settings=settings, backlog=10) as gateway:
             await until(lambda: len(collector.arrived) == 4, "the head of the backlog")
@@ -136,7 +137,7 @@ async def test_a_backlog_of_1500_batches_is_gone_within_seconds(
 ) -> None:
     with Collecting(broker.port, NAME) as collector:
         async with sending(
-            tmp_path, broker.port, settings=UplinkSettings(), backlog=1500
+            tmp_path, broker.port, settings=UplinkSection(), backlog=1500
         ) as gateway:
             began_s = time.monotonic()
             await gateway.until_empty()
@@ -149,7 +150,7 @@ async def test_a_backlog_of_1500_batches_is_gone_within_seconds(
 async def test_what_is_not_acknowledged_is_sent_again_ever_more_slowly(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
-    settings = UplinkSettings(resend_after_s=0.2, resend_after_max_s=0.8)
+    settings = UplinkSection(resend_after_s=0.2, resend_after_max_s=0.8)
     with Collecting(broker.port, NAME, acks=False) as collector:
         async with sending(tmp_path, broker.port, settings=settings) as gateway:
             times = []
@@ -167,7 +168,7 @@ async def test_what_is_not_acknowledged_is_sent_again_ever_more_slowly(
 async def test_an_ack_ends_the_waiting_for_a_collector_that_was_away(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
-    settings = UplinkSettings(resend_after_s=0.1, resend_after_max_s=600)
+    settings = UplinkSection(resend_after_s=0.1, resend_after_max_s=600)
     with Collecting(broker.port, NAME, acks=False) as collector:
         async with sending(tmp_path, broker.port, settings=settings) as gateway:
             await gateway.keep(2)
@@ -223,7 +224,7 @@ async def test_a_broker_that_forgets_everything_only_delays(
 async def test_a_new_connection_brings_what_is_not_acknowledged_at_once(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
-    settings = UplinkSettings(resend_after_s=300)
+    settings = UplinkSection(resend_after_s=300)
     with Collecting(broker.port, NAME, acks=False) as collector:
         async with sending(tmp_path, broker.port, settings=settings) as gateway:
             await gateway.keep(2)
@@ -303,7 +304,7 @@ class TestStatus:
 
     @pytest.mark.asyncio
     async def test_is_retained_renewed_and_counted(self, tmp_path: Path, broker: Mosquitto) -> None:
-        settings = UplinkSettings(status_every_s=0.2)
+        settings = UplinkSection(status_every_s=0.2)
         async with sending(tmp_path, broker.port, settings=settings):
             await asyncio.sleep(0.5)
             with Collecting(broker.port, NAME) as collector:

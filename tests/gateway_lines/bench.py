@@ -9,7 +9,8 @@ from decimal import Decimal
 from contract.messages import Clock as ClockState
 from gateway.lines.endpoints import Endpoint
 from gateway.lines.engine import ModbusLine
-from gateway.meters.profile import MappedRegister, MeterProfile, Requests, Timing, WireType
+from gateway.meters.profile import MappedRegister, MeterProfile, Requests, Timing
+from gateway.meters.wire import WireType
 from gateway.ports import InstalledMeter
 from tests.gateway_lines.slave import word
 
@@ -61,13 +62,13 @@ def profile(
     )
 
 
-def truth(unit: int, obis: str) -> int:
+def truth(unit: int | str, obis: str) -> int:
     """What `obis` is on `unit`, from the slave's words."""
-    address = ADDRESSES[obis]
-    return word(unit, address) << 16 | word(unit, address + 1)
+    address, number = ADDRESSES[obis], int(unit)
+    return word(number, address) << 16 | word(number, address + 1)
 
 
-def energies(unit: int) -> dict[str, int]:
+def energies(unit: int | str) -> dict[str, int]:
     """The energy part of `unit`."""
     return {obis: truth(unit, obis) for obis in (IMPORT, EXPORT, REACTIVE)}
 

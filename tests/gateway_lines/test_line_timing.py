@@ -99,7 +99,7 @@ def _scan_needs_s(model: MeterProfile, wire: Wire, endpoint: SerialEndpoint, cou
 
 @pytest.mark.asyncio
 async def test_a_scan_of_32_meters_takes_hardly_more_than_the_wire_needs(tmp_path: Path) -> None:
-    model = ProfileLibrary().get("schneider-iem3155")
+    model = ProfileLibrary().get_modbus("schneider-iem3155")
     wire = Wire(9600, TURNAROUND_S)
     endpoint = SerialEndpoint(str(tmp_path / "line.tty"), 9600)
     installed = meters(model, *range(1, 33))

@@ -35,7 +35,7 @@ def test_the_shortest_file(tmp_path: Path) -> None:
         store="duckdb", path=Path("/var/lib/songlo/readings.duckdb")
     )
     assert (config.broker.port, config.broker.shared_group) == (1883, None)
-    assert (config.intake.group_max, config.intake.tick_s) == (200, 5)
+    assert (config.intake.group_max, config.intake.tick_s) == (500, 5)
     assert (config.api.host, config.api.port) == ("127.0.0.1", 8000)
 
 

@@ -1,19 +1,25 @@
 """Several collectors on one PostgreSQL: the same reads at once, counted once."""
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from collector.errors import Conflict
 from collector.ledger import Ledger
-from collector.ledger.delivery import CLAIMED, BatchKey, NewReceipt
 from collector.ledger.index_reads import IndexBlock, IndexInsertion
+from collector.ledger.receipts import CLAIMED, BatchKey, NewReceipt
+from collector.operations import registry
 from collector.operations.keys import add_key
+from collector.registry.changes import RegistryChanges, plan_changes
+from collector.registry.files import RegistryFiles
+from collector.registry.values import Registry
 from contract.messages import MeterRead, ScanKind
 from contract.registers import IMPORT_ACTIVE
-from tests.ledger.building import EPOCH, GATEWAY, NOW, midnight
+from tests.ledger.building import EPOCH, FILES, GATEWAY, NOW, import_files, midnight
 
 T = midnight("2026-10-20")
 METERS = 300
@@ -133,3 +139,31 @@ def test_a_reader_is_not_held_up_by_a_writer(postgres_url: str) -> None:
         with ledger.read() as reader:
             assert reader.index_reads.of_meter("M1", T, T + timedelta(days=1)) == []
     ledger.close()
+
+
+def test_imports_at_the_same_time_cannot_install_a_meter_twice(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by itself is right; together they would count one meter at two points."""
+    head = "point,meter,installed_at,removed_at,install_index_wh,removal_index_wh\n"
+    import_files(ledger, tmp_path / "first", {**FILES, "installations.csv": head})
+    meeting = threading.Barrier(2)
+
+    def plan_together(stored: Registry, files: RegistryFiles) -> RegistryChanges:
+        # Both look at what is stored before either writes, unless one has to wait for the other.
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(0.5)
+        return plan_changes(stored, files)
+
+    monkeypatch.setattr(registry, "plan_changes", plan_together)
+
+    def install(point: str, day: str) -> bool:
+        folder = tmp_path / day
+        text = f"{head}{point},M1,{day},,,\n"
+        return import_files(ledger, folder, {"installations.csv": text}).written
+
+    with ThreadPoolExecutor(2) as pool:
+        written = list(pool.map(install, ["T1/a", "T1/b"], ["2026-01-01", "2026-01-02"]))
+    with ledger.read() as uow:
+        assert len(uow.registry.installations()) == 1
+    assert sorted(written) == [False, True]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.errors import LedgerStateError, LedgerUnavailable
+from collector.errors import InvalidRequest, LedgerStateError, LedgerUnavailable
 from collector.ledger import Ledger
 from collector.ledger.audit import AuditEntry
 from collector.registry.values import Station
@@ -140,3 +140,11 @@ def test_a_server_that_dies_within_a_transaction_leaves_nothing() -> None:
 def ledger_is_postgresql(ledger: Ledger) -> bool:
     # There, writers wait for each other by row, not by ledger.
     return ledger._engine.dialect.name == "postgresql"
+
+
+def test_a_character_that_no_text_has_is_an_invalid_request(postgres_url: str) -> None:
+    ledger = Ledger(postgres_url)
+    ledger.migrate()
+    with pytest.raises(InvalidRequest, match=r"U\+0000"), ledger.read() as uow:
+        uow.registry.stations("T\0")
+    ledger.close()

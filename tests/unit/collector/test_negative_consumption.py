@@ -28,6 +28,9 @@ MODULUS = 100_000_000
         # 1,500 Wh in 5.4 s need exactly 1 MW; a millisecond less needs more.
         (99_999_000, 500, MODULUS, timedelta(milliseconds=5_400), Step.ROLL_OVER),
         (99_999_000, 500, MODULUS, timedelta(milliseconds=5_399), Step.BACKWARD),
+        # Nine digits of kWh, or three years, are beyond what a timedelta can be multiplied to.
+        (5_000, 0, 10**12, MONTH, Step.BACKWARD),
+        (99_999_000, 500, MODULUS, timedelta(days=1_100), Step.ROLL_OVER),
         # A transient zero in the middle of the scale.
         (50_000_000, 0, MODULUS, MONTH, Step.BACKWARD),
     ],

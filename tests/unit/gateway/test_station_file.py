@@ -7,6 +7,7 @@ import pytest
 
 import firmware_config
 from gateway.config import StationConfig, StationFileError, load_station, parse_station
+from gateway.station_file import Iec62056Section
 
 GOOD = """\
 station: PA25SL-T012
@@ -100,12 +101,12 @@ def test_everything_can_be_said() -> None:
         (
             "address: 2",
             "address: 300",
-            "station.yaml:9: lines[0].meters[1].address: Expected `int` <= 247",
+            "station.yaml:9: lines[0].meters[1].address: 300 is no Modbus address; use 1 to 247",
         ),
         (
             "address: 2",
             "address: two",
-            "station.yaml:9: lines[0].meters[1].address: Expected `int`, got `str`",
+            "station.yaml:9: lines[0].meters[1].address: Modbus addresses are numbers, 'two' is text",
         ),
         (
             "station: PA25SL-T012",
@@ -115,7 +116,7 @@ def test_everything_can_be_said() -> None:
         (
             "    modbus_tcp: {host: 127.0.0.1, port: 5020}\n",
             "",
-            "station.yaml:10: lines[1]: give exactly one of 'modbus_rtu' and 'modbus_tcp'",
+            "station.yaml:10: lines[1]: give exactly one of 'modbus_rtu', 'modbus_tcp' and 'iec62056_21'",
         ),
         (
             "name: bridge-1",
@@ -131,6 +132,31 @@ def test_everything_can_be_said() -> None:
             "baud: 9600",
             "baud: 300",
             "lines[0].meters[0].profile: eastron-sdm630 cannot run at 300 baud; it can at",
+        ),
+        (
+            "address: 2, ",
+            "",
+            "station.yaml:9: lines[0].meters[1].address: a Modbus meter needs an address; add it",
+        ),
+        (
+            "profile: abb-b23",
+            "profile: landis-gyr-zmd",
+            "station.yaml:13: lines[1].meters[0].profile: landis-gyr-zmd is of a meter that speaks IEC 62056-21; this line speaks Modbus",
+        ),
+        (
+            "modbus_tcp: {host: 127.0.0.1, port: 5020}",
+            "iec62056_21: {device: /dev/ttyUSB1}",
+            "station.yaml:13: lines[1].meters[0].profile: abb-b23 is of a Modbus meter; this line speaks IEC 62056-21",
+        ),
+        (
+            "modbus_tcp: {host: 127.0.0.1, port: 5020}",
+            "iec62056_21: {device: /dev/ttyUSB1, baud: 500}",
+            "station.yaml:11: lines[1].iec62056_21.baud: Invalid enum value 500",
+        ),
+        (
+            "modbus_tcp: {host: 127.0.0.1, port: 5020}",
+            "iec62056_21: {device: /dev/ttyUSB1, password_file: nope}",
+            "station.yaml:11: lines[1].iec62056_21.password_file: /etc/songlo/nope cannot be read: No such file",
         ),
         (
             "data: data",
@@ -232,3 +258,50 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(StationFileError, match="cannot be read"):
         load_station(tmp_path / "bytes.yaml")
+
+
+IEC = """\
+station: PA25SL-T012
+data: data
+broker: {host: 127.0.0.1}
+lines:
+  - name: rs485-2
+    iec62056_21: {device: /dev/ttyUSB1, baud: 300, baud_max: 4800}
+    meters:
+      - {serial: "52011111", address: "00011111", profile: landis-gyr-zmd, head: true}
+      - {serial: "52022222", address: "00022222", profile: landis-gyr-zmd}
+"""
+
+
+def test_a_line_of_readout_meters_is_read() -> None:
+    (line,) = parse(IEC).lines
+    assert line.endpoint == Iec62056Section(device="/dev/ttyUSB1", baud=300, baud_max=4800)
+    assert [(meter.address, meter.profile.name) for meter in line.meters] == [
+        ("00011111", "landis-gyr-zmd"),
+        ("00022222", "landis-gyr-zmd"),
+    ]
+
+
+def test_a_meter_that_is_alone_needs_no_device_address(tmp_path: Path) -> None:
+    text = IEC.replace('address: "00011111", ', "")
+    (problem,) = problems(text)
+    assert problem.startswith("station.yaml:8: lines[0].meters[0].address: without an address")
+    (tmp_path / "password").write_text("00000000\n")
+    text = text.replace("baud: 300", "password_file: password").rpartition("      -")[0]
+    (line,) = parse(text, tmp_path).lines
+    assert (line.meters[0].address, line.password) == ("", "00000000")
+    assert "00000000" not in repr(line)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('"00022222"', "00022222", "meters[1].address: write a device address in quotes"),
+        ('"00022222"', '"11111"', "meters[1].address: address 11111 is already taken on this line"),
+        ('"00022222"', '"1!"', "meters[1].address: '1!' is no device address; use at most 32"),
+        ("baud: 300", "baud: 2400", "profile: landis-gyr-zmd does not begin at 2400 baud; it does"),
+    ],
+)
+def test_a_mistake_on_a_readout_line_is_told(old: str, new: str, expected: str) -> None:
+    found = problems(IEC.replace(old, new))
+    assert any(expected in problem for problem in found), found

@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 
+import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.meters.plan import Block, halves, part_of, plan, plan_registers
-from gateway.meters.profile import MappedRegister, MeterProfile, Requests, WireType
+from gateway.meters.profile import MappedRegister, MeterProfile, Requests
+from gateway.meters.wire import WireType
 from gateway.ports import Part
 from gateway.profiles import ProfileLibrary
+
+LIBRARY = ProfileLibrary()
 
 
 def _profile(registers: tuple[MappedRegister, ...], requests: Requests) -> MeterProfile:
@@ -99,9 +104,8 @@ def test_functions_are_planned_apart() -> None:
 
 
 def test_parts_share_out_the_registers_of_every_profile() -> None:
-    library = ProfileLibrary()
-    for name in library.names():
-        profile = library.get(name)
+    for name in LIBRARY.modbus_names():
+        profile = LIBRARY.get_modbus(name)
         by_part = {
             part: [m.obis for block in plan(profile, part) for m in block.registers]
             for part in Part
@@ -112,8 +116,45 @@ def test_parts_share_out_the_registers_of_every_profile() -> None:
         assert all(part_of(m) is Part.ENERGY for m in profile.registers if ".8." in m.obis)
 
 
+@pytest.mark.parametrize("name", LIBRARY.modbus_names())
+def test_no_request_for_a_shipped_profile_breaks_its_limits(name: str) -> None:
+    """Also not after a refusal: whatever is cut in halves, down to single registers."""
+    profile = LIBRARY.get_modbus(name)
+    waiting = [block for part in Part for block in plan(profile, part)]
+    assert waiting
+    while waiting:
+        block = waiting.pop()
+        assert _is_allowed(block.registers, profile.requests)
+        assert block.count == _span(block.registers) <= profile.requests.max_regs <= 125
+        assert all((m.function or profile.function) == block.function for m in block.registers)
+        waiting.extend(halves(block))
+
+
+@pytest.mark.parametrize("name", LIBRARY.modbus_names())
+def test_the_billed_energies_of_a_shipped_profile_take_one_request(name: str) -> None:
+    """The energies of a line come first, back to back; a second request each would double that."""
+    assert len(plan(LIBRARY.get_modbus(name), Part.ENERGY)) == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), _requests)
+def test_limits_hold_for_shipped_registers_under_any_limits(
+    data: st.DataObject, limits: Requests
+) -> None:
+    profile = LIBRARY.get_modbus(data.draw(st.sampled_from(LIBRARY.modbus_names())))
+    base = min(mapped.address for mapped in profile.registers)
+    banned = tuple((base + low, base + high) for low, high in limits.forbidden)
+    limits = Requests(limits.max_regs, limits.max_gap, banned)
+    registers = tuple(m for m in profile.registers if _clear_of(banned, m))
+    blocks = plan_registers(msgspec.structs.replace(profile, requests=limits), registers)
+    assert sorted(m.obis for block in blocks for m in block.registers) == sorted(
+        m.obis for m in registers
+    )
+    assert all(_is_allowed(block.registers, limits) for block in blocks)
+
+
 def test_a_full_sdm630_takes_two_requests() -> None:
-    profile = ProfileLibrary().get("eastron-sdm630")
+    profile = LIBRARY.get_modbus("eastron-sdm630")
     shapes = [(b.address, b.count) for part in Part for b in plan(profile, part)]
     assert shapes == [(0x48, 8), (0x00, 72)]
 

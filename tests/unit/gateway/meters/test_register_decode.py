@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from contract.limits import ENERGY_MAX
 from gateway.meters.decode import Value, decode
 from gateway.meters.plan import plan_registers
-from gateway.meters.profile import MappedRegister, MeterProfile, Order, Sentinels, WireType
+from gateway.meters.profile import MappedRegister, MeterProfile, Sentinels
+from gateway.meters.wire import Order, WireType
 
 _CODES = {
     WireType.U16: "H",
@@ -90,6 +91,69 @@ def test_the_four_byte_orders(order: Order, words: list[int]) -> None:
     assert _value(MappedRegister(VOLTAGE, 0, WireType.F32, order=order), words) == 230.4
     integer = MappedRegister(VOLTAGE, 0, WireType.U32, order=order)
     assert _value(integer, words) == 0x43666668
+
+
+def _in_order(data: bytes, order: str) -> list[int]:
+    """Registers as a meter sends them: the letters say which byte of each 32 bits comes when."""
+    if len(data) == 2:
+        data = data[::-1] if order in ("BADC", "DCBA") else data
+    elif len(data) == 4:
+        data = bytes(data["ABCD".index(letter)] for letter in order)
+    else:
+        letters = {
+            "ABCD": "ABCDEFGH",
+            "CDAB": "GHEFCDAB",
+            "BADC": "BADCFEHG",
+            "DCBA": "HGFEDCBA",
+        }[order]
+        data = bytes(data["ABCDEFGH".index(letter)] for letter in letters)
+    return [int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2)]
+
+
+@given(_integers(), st.sampled_from(Order), st.booleans())
+def test_integers_come_back_from_every_type_and_order(
+    typed: tuple[WireType, int], order: Order, order_is_the_profiles: bool
+) -> None:
+    wire_type, raw = typed
+    words = _in_order(struct.pack(">" + _CODES[wire_type], raw), order.value)
+    own = None if order_is_the_profiles else order
+    mapped = MappedRegister(ENERGY, 7, wire_type, resolution=Decimal(1), order=own)
+    profile = MeterProfile(
+        "made-up",
+        "Made up",
+        ("a test",),
+        3,
+        (mapped,),
+        order=order if order_is_the_profiles else Order.ABCD,
+    )
+    (block,) = plan_registers(profile, profile.registers)
+    assert decode(profile, block, words)[ENERGY] == (raw if abs(raw) <= ENERGY_MAX else None)
+
+
+@given(
+    st.sampled_from([WireType.F32, WireType.F64]),
+    st.sampled_from(Order),
+    st.floats(-(2**53), 2**53, width=32),
+)
+def test_floats_come_back_from_every_type_and_order(
+    wire_type: WireType, order: Order, raw: float
+) -> None:
+    words = _in_order(struct.pack(">" + _CODES[wire_type], raw), order.value)
+    mapped = MappedRegister(ENERGY, 7, wire_type, resolution=Decimal(1), order=order)
+    assert _value(mapped, words) == round(Fraction(raw))
+
+
+@given(st.integers(0, 2**64 - 1), st.sampled_from(WireType))
+def test_every_sentinel_has_no_value_and_its_neighbour_has_one(
+    pattern: int, wire_type: WireType
+) -> None:
+    pattern %= 1 << wire_type.bits
+    data = pattern.to_bytes(wire_type.bits // 8, "big")
+    mapped = MappedRegister(VOLTAGE, 0, wire_type, sentinels=(pattern,))
+    assert _value(mapped, _in_order(data, "ABCD")) is None
+    if not wire_type.is_float:
+        other = (pattern ^ 1).to_bytes(wire_type.bits // 8, "big")
+        assert _value(mapped, _in_order(other, "ABCD")) is not None
 
 
 def test_64_bits_with_the_low_word_first() -> None:

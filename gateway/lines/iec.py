@@ -1,0 +1,232 @@
+"""The IEC 62056-21 line: one owner task that reads meters one session at a time.
+
+Owns what a read asks a meter for, when it is tried again, and which readout serves two parts. It
+must not know the protocol's messages, slots or scans.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from contract.messages import MissingReason
+from gateway.lines.endpoints import IecEndpoint
+from gateway.lines.iec_port import IecPort, SessionFailed
+from gateway.lines.owner import LineOwner
+from gateway.lines.queue import Job
+from gateway.meters.plan import part_of
+from gateway.meters.readout_decode import codes_of, decode_readout, stranger
+from gateway.meters.readout_profile import ReadBy, ReadoutProfile, ReadoutRegister
+from gateway.ports import Clock, InstalledMeter, MeterValues, Part, Priority, ReadFailed
+from gateway.protocols.iec62056_21 import Session
+from gateway.protocols.iec_events import (
+    Block,
+    Command,
+    Event,
+    Failure,
+    Programming,
+    Readout,
+    Settings,
+    Task,
+)
+from gateway.protocols.iec_messages import CommandType
+from gateway.protocols.readout import ReadoutText, parse_data_sets
+
+# A readout has both parts of a meter. A scan asks for energies first and comes back for the rest
+# when all meters of the line have had their turn, which at 300 baud can take so long.
+SHARED_S_MAX = 900.0
+SHARED_ON_DEMAND_S_MAX = 10.0  # whoever asks on demand wants to know what is now
+
+_REASONS = {
+    Failure.SILENT: MissingReason.TIMEOUT,
+    Failure.GARBLED: MissingReason.BAD_REPLY,
+    Failure.REFUSED: MissingReason.EXCEPTION,
+    Failure.BROKEN_OFF: MissingReason.EXCEPTION,
+    Failure.TOO_LONG: MissingReason.BAD_REPLY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Leftover:
+    """The other part of a readout, and the event loop's time at which it came."""
+
+    values: MeterValues
+    at: float
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What a session has brought so far."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def take(self, event: Event) -> None:
+        """Keep the text of blocks; an answer without its code gets that of the command."""
+        if isinstance(event, Block):
+            is_bare = event.command is not None and event.text.lstrip().startswith("(")
+            code = event.command.data.partition("(")[0] if event.command and is_bare else ""
+            self.texts.append(code + event.text)
+
+    def readout(self) -> ReadoutText:
+        """All of it."""
+        return ReadoutText([item for text in self.texts for item in parse_data_sets(text)])
+
+
+class IecLine(LineOwner[IecPort]):
+    """A line of IEC 62056-21 meters as `gateway.ports.Line`, told apart by device address.
+
+    An energy read always goes to the meter. If that is by data readout, the momentary read that
+    follows is answered from the same readout, once, and never from that of an earlier one.
+    """
+
+    def __init__(
+        self, name: str, endpoint: IecEndpoint, meters: Sequence[InstalledMeter], clock: Clock
+    ) -> None:
+        super().__init__(name, meters, clock)
+        self._endpoint = endpoint
+        self._leftovers: dict[str, _Leftover] = {}
+        self._silence_s = 0.0  # an answer to a session that failed may come until then
+
+    async def read(self, meter: InstalledMeter, part: Part, priority: Priority) -> MeterValues:
+        """Queue one read and wait for it. Raises ReadFailed."""
+        leftover = self._leftovers.pop(meter.serial, None)
+        if part is Part.MOMENTARY and leftover is not None:
+            is_on_demand = priority is Priority.ON_DEMAND
+            age_s_max = SHARED_ON_DEMAND_S_MAX if is_on_demand else SHARED_S_MAX
+            if asyncio.get_running_loop().time() - leftover.at <= age_s_max:
+                return leftover.values
+        return await super().read(meter, part, priority)
+
+    async def _open(self) -> IecPort:
+        port = IecPort(self._endpoint)
+        try:
+            await port.open()
+        except BaseException:
+            port.close()
+            raise
+        return port
+
+    async def _serve_one(self, connection: IecPort, job: Job) -> None:
+        profile = readout_profile(job.meter)
+        registers = _registers(profile, job.part)
+        if not registers:
+            self._succeed(job, MeterValues(self._clock.now(), {}))
+            return
+        try:
+            readout = await self._converse(connection, job.meter, profile, registers)
+            values = self._decoded(job.meter, profile, registers, readout)
+        except SessionFailed as error:
+            self._failed(job, error)
+        except ReadFailed as failure:
+            self._give_up(job, failure)
+        else:
+            if profile.read_by is ReadBy.READOUT and job.part is Part.ENERGY:
+                self._keep_other_part(job.meter, profile, values, readout)
+            self._succeed(job, values)
+
+    async def _converse(
+        self,
+        port: IecPort,
+        meter: InstalledMeter,
+        profile: ReadoutProfile,
+        registers: tuple[ReadoutRegister, ...],
+    ) -> ReadoutText:
+        """Everything that the meter said in one session."""
+        session = Session(
+            self._task(profile, registers), str(meter.address), self._settings(profile)
+        )
+        silence_s = max(self._silence_s, profile.timing.session_pause_ms / 1000)
+        heard = _Heard()
+        health, meter_health = self.health, self.health.meters[meter.serial]
+        health.requests += 1
+        meter_health.requests += 1
+        begun_at = asyncio.get_running_loop().time()
+        try:
+            await port.converse(session, silence_s, on_event=heard.take)
+        except SessionFailed:
+            self._silence_s = profile.timing.after_failure_ms / 1000
+            raise
+        self._silence_s = 0.0
+        health.replies += 1
+        meter_health.replies += 1
+        meter_health.round_trip_s = port.last_byte_at - begun_at
+        meter_health.answered_at = health.answered_at = self._clock.now()
+        return heard.readout()
+
+    def _decoded(
+        self,
+        meter: InstalledMeter,
+        profile: ReadoutProfile,
+        registers: tuple[ReadoutRegister, ...],
+        readout: ReadoutText,
+    ) -> MeterValues:
+        """The values of a readout.
+
+        Raises SessionFailed if it is another meter's, ReadFailed if it has no value.
+        """
+        arrived_at = self._clock.now()
+        other = stranger(profile, readout, meter.serial, str(meter.address))
+        if other is not None:
+            self._silence_s = profile.timing.after_failure_ms / 1000
+            detail = f"the meter says that it is {other}; compare its plate with the station file"
+            raise SessionFailed(Failure.GARBLED, detail)
+        decoded = decode_readout(registers, readout)
+        if all(value is None for value in decoded.values.values()):
+            raise ReadFailed(MissingReason.NOT_AVAILABLE, "no register has a value")
+        return MeterValues(arrived_at, decoded.values, decoded.partial)
+
+    def _keep_other_part(
+        self,
+        meter: InstalledMeter,
+        profile: ReadoutProfile,
+        values: MeterValues,
+        readout: ReadoutText,
+    ) -> None:
+        others = _registers(profile, Part.MOMENTARY)
+        if others:
+            decoded = decode_readout(others, readout)
+            kept = MeterValues(values.arrived_at, decoded.values, decoded.partial)
+            self._leftovers[meter.serial] = _Leftover(kept, asyncio.get_running_loop().time())
+
+    def _failed(self, job: Job, error: SessionFailed) -> None:
+        health = self.health
+        if error.failure is Failure.SILENT:
+            health.timeouts += 1
+        elif error.failure in (Failure.REFUSED, Failure.BROKEN_OFF):
+            health.exceptions += 1
+        else:
+            health.bad_replies += 1
+        failure = ReadFailed(_REASONS[error.failure], error.detail)
+        if error.failure is Failure.REFUSED:
+            self._give_up(job, failure)
+        else:
+            self._try_again(job, failure)
+
+    def _task(self, profile: ReadoutProfile, registers: tuple[ReadoutRegister, ...]) -> Task:
+        if profile.read_by is ReadBy.READOUT:
+            return Readout()
+        codes = (*profile.identity[:1], *codes_of(registers))
+        password = self._endpoint.password or profile.password
+        commands = tuple(Command(CommandType.READ, f"{code}()") for code in codes)
+        return Programming(commands, password)
+
+    def _settings(self, profile: ReadoutProfile) -> Settings:
+        endpoint = self._endpoint
+        return Settings(
+            characters=endpoint.characters,
+            baud=endpoint.baud,
+            baud_max=min(endpoint.baud_max, profile.baud_max),
+            changeover=endpoint.changeover,
+            wake_up=endpoint.wake_up,
+            reaction_max_s=profile.timing.reaction_max_ms / 1000,
+            character_gap_max_s=profile.timing.character_gap_ms / 1000,
+        )
+
+
+def readout_profile(meter: InstalledMeter) -> ReadoutProfile:
+    """The profile of a meter on such a line, where station files allow no other kind."""
+    assert isinstance(meter.profile, ReadoutProfile)
+    return meter.profile
+
+
+def _registers(profile: ReadoutProfile, part: Part) -> tuple[ReadoutRegister, ...]:
+    return tuple(mapped for mapped in profile.registers if part_of(mapped) is part)
