@@ -120,8 +120,7 @@ def _check_integers(obis: str, column: Sequence[Value]) -> None:
     # What could not be packed is looked at one by one: a float, or more than 64 bits.
     if present is not column and any(type(value) is not int for value in present):
         raise RejectedError("bad_value", f"register {obis}: a value is not an integer")
-    low = min(present, default=0)
-    high = 0 if present is column else max(present, default=0)
+    low, high = min(present, default=0), max(present, default=0)
     if low < 0 or high > ENERGY_MAX:
         raise RejectedError(
             "bad_value", f"register {obis}: {low} to {high} is outside of 0 to {ENERGY_MAX}"

@@ -133,10 +133,21 @@ class Pipeline:
         # In the order in which rows are locked everywhere; one gateway's stay in theirs.
         statuses.sort(key=lambda taken: taken[0])
         lost: list[tuple[str, int]] = []
+        raised: set[str] = set()
         with self._writing, self._ledger.begin() as uow:
             _touch_for_statuses(uow, statuses, now)
             for gateway, status, _ in statuses:
                 ranges = uow.delivery.statuses.take(gateway, status, now)
+                if forgotten := uow.delivery.statuses.forgotten(gateway, status):
+                    raised.add(gateway)
+                    generation = uow.delivery.generations.raise_(gateway, now)
+                    _log.error(
+                        "ledger_is_older_than_its_acks",
+                        gateway=gateway,
+                        batches=sum(last - first + 1 for first, last in forgotten),
+                        generation=generation,
+                        hint="it was restored: run songlo collector restored for all gateways",
+                    )
                 lost += [(gateway, part.last - part.first + 1) for part in ranges]
                 for part in ranges:
                     _log.error(
@@ -147,7 +158,7 @@ class Pipeline:
                         last=part.last,
                     )
             uow.delivery.quarantine.add(rejected, now)
-            acks = uow.delivery.progress.settle({gateway for gateway, _ in lost}, now)
+            acks = uow.delivery.progress.settle({gateway for gateway, _ in lost} | raised, now)
         self._metrics.statuses.labels("taken").inc(len(statuses))
         self._metrics.statuses.labels("rejected").inc(len(rejected))
         self._metrics.lost_batches.inc(sum(count for _, count in lost))

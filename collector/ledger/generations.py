@@ -38,6 +38,15 @@ class GenerationRepository:
             update(gateways).where(gateways.c.gateway == gateway).values(generation=generation)
         )
 
+    def raise_(self, gateway: str, now: datetime) -> int:
+        """Give a gateway a generation above every one it can have seen; returns it."""
+        own = self._connection.execute(
+            select(gateways.c.generation).where(gateways.c.gateway == gateway)
+        ).scalar_one()
+        generation = max(int(own) + 1, first_generation(now))
+        self.set(gateway, generation)
+        return generation
+
     def at_station(self, station: str) -> list[str]:
         """The gateways that say they are at a station."""
         return list(

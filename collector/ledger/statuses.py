@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from collector.ledger.progress import EPOCH_GONE, ProgressRepository
-from collector.ledger.ranges import missing
+from collector.ledger.ranges import Range, missing
 from collector.ledger.statements import upsert
 from collector.ledger.tables import epochs, gaps, gateways
 from contract.messages import Status
@@ -87,6 +87,24 @@ class StatusRepository:
         ]
         self._record_lost(gateway, status.station or row.station, lost, now)
         return lost
+
+    def forgotten(self, gateway: str, status: Status) -> list[Range]:
+        """Batches of the current epoch that the gateway has acks for and this ledger lacks.
+
+        An ack is given after the ledger has committed; where a gateway waits for none any more and
+        the ledger lacks a batch that it still holds, the ledger is older than its own acks: it was
+        restored from a backup and nobody said so.
+        """
+        if not (status.online and status.epochs and status.outbox is not None):
+            return []
+        generation = self._connection.execute(
+            select(gateways.c.generation).where(gateways.c.gateway == gateway)
+        ).scalar_one()
+        if status.generation != generation or status.outbox.waiting:
+            return []
+        current = status.epochs[0]
+        have = self._progress.ranges(gateway, current.epoch)
+        return list(missing(have, current.oldest, current.next - 1))
 
     def _known(self, gateway: str) -> dict[str, _Epoch]:
         columns = epochs.c

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from collector.intake.batch import Message
@@ -10,7 +11,7 @@ from collector.ledger import Ledger
 from collector.metrics import Metrics
 from collector.readings.duckdb_store import DuckDbStore
 from contract import topics
-from contract.messages import Ack, Status, encode
+from contract.messages import Ack, OutboxStatus, Status, encode
 from tests.intake.kit import scan, status
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32
@@ -105,6 +106,44 @@ def test_another_generation_proves_nothing(collector: Collector) -> None:
     for generation in (0, collector.generation - 1, collector.generation + 1):
         collector.status(status((A, 6, 8), count=generation + 1, generation=generation))
     assert collector.lost() == set()
+
+
+def idle(*epochs: tuple[str, int, int], generation: int, count: int = 1) -> Status:
+    """The status of a gateway that waits for no ack."""
+    usage = OutboxStatus(waiting=0, used_bytes=1, limit_bytes=2)
+    return msgspec.structs.replace(
+        status(*epochs, count=count, generation=generation), outbox=usage
+    )
+
+
+def test_a_gateway_with_acks_that_the_ledger_does_not_know_of_sends_again(
+    collector: Collector,
+) -> None:
+    generation = collector.generation
+    # 3, 5, 7 and 8 were acknowledged by a ledger that came back from a backup meanwhile.
+    collector.status(idle((A, 1, 9), generation=generation))
+    assert collector.lost() == set()
+    assert collector.generation > generation
+    assert collector.upto(A) == 2
+
+
+def test_a_gateway_that_waits_for_acks_proves_nothing_of_them(collector: Collector) -> None:
+    generation = collector.generation
+    collector.status(status((A, 1, 9), count=1, generation=generation))
+    waiting = OutboxStatus(waiting=4, used_bytes=1, limit_bytes=2)
+    said = status((A, 1, 9), count=2, generation=generation)
+    collector.status(msgspec.structs.replace(said, outbox=waiting))
+    assert collector.generation == generation
+
+
+def test_a_gateway_whose_every_batch_is_here_changes_nothing(collector: Collector) -> None:
+    generation = collector.generation
+    collector.batch(A, 3, 5)
+    collector.status(idle((A, 1, 7), generation=generation))
+    # What it no longer holds is lost, not forgotten: there is nothing to send again.
+    collector.status(idle((A, 9, 9), generation=generation, count=2))
+    assert collector.generation == generation
+    assert collector.lost() == {(A, 7, 8)}
 
 
 def test_a_last_will_proves_nothing(collector: Collector) -> None:
