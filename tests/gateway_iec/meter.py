@@ -90,6 +90,7 @@ class MeterLine:
         self.sign_on_rate = self.rate = sign_on_rate
         self._heard_s = 0.0  # what the message took that is being answered
         self.heard: list[bytes] = []
+        self.heard_at: list[float] = []  # the event loop's time at which a message had come
         self.rates: list[int] = []
         self._active: Meter | None = None
         self._expecting = ""
@@ -147,6 +148,7 @@ class MeterLine:
             self.heard.append(message)
             self.rates.append(self.port_rate)
             self._heard_s = len(message) * 10 / self.port_rate
+            self.heard_at.append(asyncio.get_running_loop().time())
             self._answer(message)
 
     def _next_message(self) -> bytes:

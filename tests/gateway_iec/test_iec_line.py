@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -195,6 +196,23 @@ async def test_a_late_meter_is_never_taken_for_the_next_one(tmp_path: Path) -> N
                 assert isinstance(results[0], ReadFailed)
                 assert not isinstance(results[1], BaseException)
                 assert results[1].values[IMPORT] == 2000
+
+
+@pytest.mark.asyncio
+async def test_nobody_is_asked_until_a_late_answer_could_no_longer_come(tmp_path: Path) -> None:
+    silent, other = household("1"), household("2")
+    silent.always = "silent"
+    timing = msgspec.structs.replace(TIMING, after_failure_ms=500)
+    meters = installed("1", "2", profile=model(timing=timing))
+    with MeterLine(tmp_path / "tty", silent, other) as wire:
+        async with running(wire.device, meters) as line:
+            with pytest.raises(ReadFailed):
+                await line.read(meters[0], Part.ENERGY, INTERVAL)
+            await line.read(meters[1], Part.ENERGY, INTERVAL)
+    requests = [at for at, text in zip(wire.heard_at, wire.heard, strict=True) if text[:1] == b"/"]
+    assert len(requests) == 4
+    patience_s = (timing.reaction_max_ms + timing.after_failure_ms) / 1000
+    assert all(later - earlier >= patience_s for earlier, later in pairwise(requests))
 
 
 @pytest.mark.asyncio

@@ -14,6 +14,7 @@ from gateway.meters.readout_decode import codes_of, decode_readout, stranger
 from gateway.meters.readout_profile import ReadBy, ReadoutProfile
 from gateway.profiles import ProfileLibrary
 from gateway.protocols.readout import ReadoutText, parse_data_sets
+from gateway.station_file import Iec62056Section
 
 METERS = Path(next(iter(firmware_config.__path__))) / "meters"
 LIBRARY = ProfileLibrary()
@@ -170,3 +171,14 @@ def test_what_must_be_there_and_is_not_makes_a_part_partial() -> None:
 )
 def test_a_meter_that_is_another_one_is_known(text: str, other: str | None) -> None:
     assert stranger(profile(), readout(text), "12345678", "077") == other
+
+
+def test_the_profile_in_the_paper_loads_and_the_paper_has_every_key_of_the_station_file() -> None:
+    docs = Path(__file__).parents[4] / "docs"
+    text = (docs / "adding-a-meter.md").read_text()
+    start = text.index("# meters/acme-z1.yaml")
+    paper = profile(text[start : text.index("```", start)])
+    assert codes_of(paper.registers) == ("1.8.0", "2.8.0", "1.7.0", "2.7.0", "32.7")
+    station = (docs / "station-file.md").read_text()
+    for key in Iec62056Section.__struct_fields__:
+        assert f"| `{key}` |" in station

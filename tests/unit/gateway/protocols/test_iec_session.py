@@ -178,6 +178,20 @@ def test_one_wrong_bit_anywhere_is_seen_and_the_repetition_taken(position: int) 
         assert one.others[-2:] == [Block(LINES.decode()), Finished()]
 
 
+def test_two_errors_that_the_block_check_does_not_see_are_seen_by_parity() -> None:
+    whole = to_wire(block(LINES), Characters.SEVEN_EVEN)
+    zeros = [index for index, value in enumerate(whole) if value == ord("0")]
+    damaged = bytearray(whole)
+    for position in zeros[:2]:
+        damaged[position] ^= 1
+    dialogue = Dialogue(settings=Settings())
+    dialogue.say(IDENT)
+    dialogue.take(dialogue.session.receive(bytes(damaged)))
+    assert dialogue.sent[-1] == NAK
+    dialogue.say(block(LINES))
+    assert dialogue.others[-2:] == [Block(LINES.decode()), Finished()]
+
+
 def test_a_block_that_stops_in_the_middle_is_asked_for_again() -> None:
     dialogue = Dialogue()
     dialogue.say(IDENT, block(LINES)[:9])
