@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from bench.figure import Figure, Requirement
-from bench.programs import broker, collector, simulator, songlo
+from bench.programs import broker, collector, running, simulator, songlo
 from bench.raw_mqtt import RawPublisher
 from tests.services import ServerProcess
 
@@ -90,12 +90,8 @@ def _gateway(folder: Path, port: int, said: dict[str, Any]) -> Iterator[ServerPr
         folder / "gateway.log",
         lambda: True,
     )
-    process.start()
-    try:
+    with running(process):
         yield process
-    finally:
-        process.stop()
-        process.close()
 
 
 def _kib(status: str, key: str) -> int:

@@ -21,6 +21,17 @@ READY_TIMEOUT_S = 60.0
 
 
 @contextmanager
+def running(process: ServerProcess) -> Iterator[None]:
+    """Start a program; stop it in the end and see that it stopped."""
+    process.start(READY_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        process.stop()
+        process.close()
+
+
+@contextmanager
 def broker() -> Iterator[Mosquitto]:
     """A Mosquitto that holds as much under way as the product's own file lets it."""
     with Mosquitto(BROKER_CONFIG) as started:
@@ -58,12 +69,8 @@ def collector(folder: Path, port: int, readings: dict[str, Any]) -> Iterator[Ser
         folder / "collector.log",
         lambda: True,
     )
-    process.start()
-    try:
+    with running(process):
         yield process
-    finally:
-        process.stop()
-        process.close()
 
 
 @contextmanager
@@ -78,15 +85,11 @@ def simulator(folder: Path, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     command = songlo("simulator", "run", "--config", str(path))
     process = ServerProcess("simulator", command, log, ready)
-    process.start(READY_TIMEOUT_S)
-    try:
+    with running(process):
         said: dict[str, Any] = json.loads(
             next(line for line in _whole_lines(log) if line.startswith("{"))
         )
         yield said
-    finally:
-        process.stop()
-        process.close()
 
 
 def _whole_lines(log: Path) -> list[str]:

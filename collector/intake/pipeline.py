@@ -140,7 +140,7 @@ class Pipeline:
                 ranges = uow.delivery.statuses.take(gateway, status, now)
                 if forgotten := uow.delivery.statuses.forgotten(gateway, status):
                     raised.add(gateway)
-                    generation = uow.delivery.generations.raise_(gateway, now)
+                    generation = uow.delivery.generations.advance(gateway, now)
                     _log.error(
                         "ledger_is_older_than_its_acks",
                         gateway=gateway,

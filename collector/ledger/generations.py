@@ -38,7 +38,7 @@ class GenerationRepository:
             update(gateways).where(gateways.c.gateway == gateway).values(generation=generation)
         )
 
-    def raise_(self, gateway: str, now: datetime) -> int:
+    def advance(self, gateway: str, now: datetime) -> int:
         """Give a gateway a generation above every one it can have seen; returns it."""
         own = self._connection.execute(
             select(gateways.c.generation).where(gateways.c.gateway == gateway)

@@ -233,9 +233,8 @@ def _lock(uow: UnitOfWork, names: Collection[str], now: datetime) -> None:
 
 
 def _raise(uow: UnitOfWork, names: Sequence[str], now: datetime) -> None:
-    own = uow.delivery.generations.all()
     for name in names:
-        uow.delivery.generations.set(name, max(own[name] + 1, first_generation(now)))
+        uow.delivery.generations.advance(name, now)
 
 
 def _entries(uow: UnitOfWork, ids: Sequence[int]) -> list[QuarantineEntry]:

@@ -14,6 +14,7 @@ store shows; the ledger has kept them apart.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from itertools import groupby, islice
 from typing import Any, cast
@@ -87,19 +88,24 @@ class InfluxStore:
             url=url, token=token, org=org, timeout=int(timeout_s * 1000), enable_gzip=False
         )
         self._write_api = self._client.write_api(write_options=SYNCHRONOUS)
+        self._sender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="influxdb")
 
     def append(self, blocks: Sequence[ReadBlock]) -> list[Refused]:
-        """Write all reads, LINES_MAX at a time; see ReadingStore."""
-        encoded, refused = encode(blocks)
-        for request in _requests(encoded):
-            reason = self._write([line for part in request for line in part.lines])
-            if reason is not None:
-                pending = [
-                    (line, part.block, read)
-                    for part in request
-                    for line, read in zip(part.lines, part.block.reads, strict=True)
-                ]
-                refused += self._write_without_faulty(pending, reason)
+        """Write all reads, LINES_MAX at a time; see ReadingStore.
+
+        While the server takes one request, the lines of the next are made.
+        """
+        refused: list[Refused] = []
+        under_way: tuple[Future[str | None], list[BlockLines]] | None = None
+        for request in _requests(blocks):
+            encoded, bad = encode(request)
+            refused += bad
+            if under_way is not None:
+                refused += self._settled(*under_way)
+            lines = [line for part in encoded for line in part.lines]
+            under_way = (self._sender.submit(self._write, lines), encoded) if lines else None
+        if under_way is not None:
+            refused += self._settled(*under_way)
         return refused
 
     def readings(
@@ -134,11 +140,24 @@ class InfluxStore:
         return 0
 
     def close(self) -> None:
-        """Close the connections."""
+        """Wait for what is under way and close the connections."""
+        self._sender.shutdown()
         self._write_api.close()  # type: ignore[no-untyped-call]
         self._client.close()  # type: ignore[no-untyped-call]
 
     # --- writing ------------------------------------------------------------------------------
+
+    def _settled(self, sent: "Future[str | None]", encoded: list[BlockLines]) -> list[Refused]:
+        """Wait for a request; what of it the server will never take. Raises StoreUnavailable."""
+        reason = sent.result()
+        if reason is None:
+            return []
+        pending = [
+            (line, part.block, read)
+            for part in encoded
+            for line, read in zip(part.lines, part.block.reads, strict=True)
+        ]
+        return self._write_without_faulty(pending, reason)
 
     def _write(self, lines: list[str]) -> str | None:
         """Write lines; returns why the server will not take them all, or None when it has them."""
@@ -240,16 +259,16 @@ class _LineAtFault(Exception):
     """The server will never take a request as it is."""
 
 
-def _requests(encoded: list[BlockLines]) -> Iterator[list[BlockLines]]:
-    """Whole blocks, up to LINES_MAX lines together; a larger block goes alone."""
-    request: list[BlockLines] = []
+def _requests(blocks: Sequence[ReadBlock]) -> Iterator[list[ReadBlock]]:
+    """Whole blocks, up to LINES_MAX reads together; a larger block goes alone."""
+    request: list[ReadBlock] = []
     size = 0
-    for part in encoded:
-        if request and size + len(part.lines) > LINES_MAX:
+    for block in blocks:
+        if request and size + len(block.reads) > LINES_MAX:
             yield request
             request, size = [], 0
-        request.append(part)
-        size += len(part.lines)
+        request.append(block)
+        size += len(block.reads)
     if request:
         yield request
 

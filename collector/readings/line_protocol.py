@@ -8,10 +8,9 @@ Source: InfluxDB OSS v2 reference, "Line protocol".
 """
 
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any
 
 from collector.readings.check import (
     AT_MAX_MS,
@@ -22,13 +21,13 @@ from collector.readings.check import (
     separate,
     to_ms,
 )
+from collector.readings.columns import columns_of
 from collector.readings.port import ReadBlock, Refused
+from contract.messages import Value
 from contract.registers import BY_OBIS, Register
 
 MEASUREMENT = "reads"
 QUALITY_FIELD = "quality"
-
-_NONE = type(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,35 +60,39 @@ def _all_fit(obis_codes: tuple[str, ...], blocks: list[ReadBlock]) -> bool:
 
     By columns, because one Python call for each read would take longer than writing it.
     """
-    flat: list[Any] = list(chain.from_iterable(chain.from_iterable(b.reads for b in blocks)))
-    serials, offsets, rows, qualities = flat[0::4], flat[1::4], flat[2::4], flat[3::4]
-    slots = [to_ms(block.slot) for block in blocks]
-    registers = [BY_OBIS.get(obis) for obis in obis_codes]
-    width = len(registers)
     names = {block.station for block in blocks} | {block.gateway for block in blocks}
-    if not names_are_writable(serials) or not names_are_writable(list(names)):
-        return False
-    if set(map(len, rows)) != {width} or min(qualities) < 0 or max(qualities) > INTEGER_MAX:
-        return False
-    if min(slots) + min(offsets) < AT_MIN_MS or max(slots) + max(offsets) >= AT_MAX_MS:
-        return False
-    values: list[Any] = list(chain.from_iterable(rows))
-    return all(_column_fits(register, values[i::width]) for i, register in enumerate(registers))
+    return (
+        all(obis in BY_OBIS for obis in obis_codes)
+        and names_are_writable(list(names))
+        and all(map(_fits, blocks))
+    )
 
 
-def _column_fits(register: Register | None, values: list[Any]) -> bool:
-    if register is None:
+def _fits(block: ReadBlock) -> bool:
+    try:
+        columns = block.columns or columns_of(block.registers, block.reads)
+    except (ValueError, OverflowError):
         return False
-    types = set(map(type, values))
-    if _NONE in types:
-        values = [value for value in values if value is not None]
-        types.discard(_NONE)
-    if not values:
-        return True
+    slot_ms = to_ms(block.slot)
+    return (
+        names_are_writable(columns.serials)
+        and min(columns.qualities) >= 0
+        and slot_ms + min(columns.offsets_ms) >= AT_MIN_MS
+        and slot_ms + max(columns.offsets_ms) < AT_MAX_MS
+        and all(map(_column_fits, map(BY_OBIS.__getitem__, block.registers), columns.values))
+    )
+
+
+def _column_fits(register: Register, values: Sequence[Value]) -> bool:
+    if isinstance(values, array):
+        # A sum is finite only if every term is; a sum that overflows is looked at again.
+        return register.is_integer or math.isfinite(sum(values)) or all(map(math.isfinite, values))
+    present = [value for value in values if value is not None]
+    types = set(map(type, present))
     if register.is_integer:
-        return types == {int} and min(values) >= INTEGER_MIN and max(values) <= INTEGER_MAX
+        return types <= {int} and all(INTEGER_MIN <= value <= INTEGER_MAX for value in present)
     # Integers in a float's place are rare: they are left to the check that goes read by read.
-    return types == {float} and all(map(math.isfinite, values))
+    return types <= {float} and all(map(math.isfinite, present))
 
 
 def _lines(block: ReadBlock) -> list[str]:
