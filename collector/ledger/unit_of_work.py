@@ -4,6 +4,7 @@ It knows SQLite and PostgreSQL apart so that nobody else has to; it must not kno
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +38,9 @@ from collector.ledger.snapshots import SnapshotRepository
 # How long a writer waits for another one, in milliseconds. A group of batches commits in tens of
 # milliseconds; a registry import of 10,000 meters in a few seconds.
 BUSY_TIMEOUT_MS = 15_000
+
+# How often a connection tries again to switch a new file to write-ahead logging, in seconds.
+WAL_POLL_S = 0.005
 
 # How long opening a connection to PostgreSQL may take, in seconds.
 CONNECT_TIMEOUT_S = 5
@@ -158,13 +162,31 @@ def _wrong_url(url: str) -> InvalidRequest:
     )
 
 
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """Switch the file to write-ahead logging, which it then keeps.
+
+    While another process uses a new file, SQLite refuses this at once instead of waiting as it
+    does for every other lock ("PRAGMA journal_mode", busy handlers): so the waiting is done here.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(WAL_POLL_S)
+        else:
+            return
+
+
 def _prepare_sqlite(dbapi_connection: sqlite3.Connection, _record: object) -> None:
     # The driver must not open transactions by itself: _begin_sqlite says which kind it is.
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()
     try:
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode = WAL")
+        _use_wal(cursor)
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")

@@ -76,6 +76,16 @@ def test_processes_that_migrate_at_once_do_it_once(ledger_url: str) -> None:
         ledger.close()
 
 
+def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    # SQLite does not wait for the switch to write-ahead logging; one round seldom shows it.
+    for number in range(30):
+        ledgers = [Ledger(f"sqlite:///{tmp_path / f'{number}.sqlite'}") for _ in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(Ledger.migrate, ledgers))
+        for ledger in ledgers:
+            ledger.close()
+
+
 @pytest.mark.parametrize(
     "statement",
     [
