@@ -19,7 +19,7 @@ import uvicorn
 from collector.clock import system_now
 from collector.config import CollectorConfig, DuckDbConfig, read_secret
 from collector.errors import CollectorError
-from collector.intake.mqtt import Link
+from collector.intake.link import Link
 from collector.intake.pipeline import Pipeline
 from collector.intake.worker import IntakeWorker
 from collector.ledger import Ledger

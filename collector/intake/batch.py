@@ -4,19 +4,30 @@ Pure. Owns the way from bytes to the rows of ledger and reading store; it must n
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import NamedTuple
 
-from collector.intake.check import RejectedError, check_batch
+from collector.intake.check import RejectedError, check_batch, check_instants
+from collector.intake.packing import PackedScan
 from collector.ledger.delivery import NewEvent, NewGap
 from collector.ledger.index_reads import IndexBlock
 from collector.ledger.quarantine import NewQuarantine
 from collector.ledger.receipts import BatchKey, NewReceipt
-from collector.readings.columns import Columns
+from collector.readings.columns import PackedReads
 from collector.readings.port import ReadBlock
 from contract.limits import BATCH_BYTES_MAX
-from contract.messages import Batch, Clock, MessageError, ScanKind, decode_batch
+from contract.messages import (
+    Batch,
+    Clock,
+    MessageError,
+    MeterRead,
+    Scan,
+    ScanKind,
+    decode_batch,
+)
 from contract.topics import BatchTopic, TopicError, parse
 
 # A topic is kept up to this length: it is part of a unique key, which databases bound.
@@ -32,7 +43,8 @@ class Message:
     """One message as the broker delivered it.
 
     `connection` and `mid` are what it is taken off the broker's hands by; `payload` is cut after
-    `BATCH_BYTES_MAX` + 1 bytes, which is enough to see that it is too large.
+    `BATCH_BYTES_MAX` + 1 bytes, which is enough to see that it is too large. `scan` is what is in
+    it, where whoever received it has packed that already.
     """
 
     topic: str
@@ -41,6 +53,14 @@ class Message:
     connection: int = 0
     mid: int = 0
     qos: int = 1
+    scan: PackedScan | None = None
+
+
+class Reads(NamedTuple):
+    """The reads of one table of a scan; each as wide as there are registers."""
+
+    registers: Sequence[str]
+    reads: Sequence[MeterRead]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +94,14 @@ class Poison:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A batch that passed every check."""
+    """A batch that passed every check. The tables of its scan are in `tables`, packed, alone."""
 
     topic: str
     payload: bytes
     key: BatchKey
     sha256: bytes
     batch: Batch
-    columns: list[Columns | None]  # of its scan's tables
+    tables: list[Reads]
 
     @property
     def is_evidence(self) -> bool:
@@ -101,10 +121,7 @@ class Taken:
     @property
     def reads(self) -> int:
         """How many meter reads go to the stores."""
-        scan = self.batch.scan
-        if scan is None or self.is_evidence:
-            return 0
-        return sum(len(table.reads) for table in scan.tables)
+        return 0 if self.is_evidence else sum(len(table.reads) for table in self.tables)
 
     def receipt(self, state: str) -> NewReceipt:
         """Its receipt."""
@@ -132,17 +149,8 @@ class Taken:
         if scan is None or self.is_evidence:
             return []
         return [
-            ReadBlock(
-                self.batch.station,
-                self.key.gateway,
-                scan.kind,
-                scan.slot,
-                table.registers,
-                table.reads,
-                columns,
-            )
-            for table, columns in zip(scan.tables, self.columns, strict=True)
-            if table.reads
+            ReadBlock(self.batch.station, self.key.gateway, scan.kind, scan.slot, *table)
+            for table in self.tables
         ]
 
     def index_blocks(self) -> list[IndexBlock]:
@@ -150,10 +158,7 @@ class Taken:
         scan = self.batch.scan
         if scan is None or self.is_evidence or scan.kind not in INDEX_KINDS:
             return []
-        return [
-            IndexBlock(*self.key, scan.kind, scan.slot, table.registers, table.reads)
-            for table in scan.tables
-        ]
+        return [IndexBlock(*self.key, scan.kind, scan.slot, *table) for table in self.tables]
 
     def gaps(self) -> list[NewGap]:
         """What it says was not read."""
@@ -212,8 +217,11 @@ class Taken:
         )
 
 
-def decode(topic: str, payload: bytes, now: datetime) -> Taken | Poison:
+def decode(message: Message, now: datetime) -> Taken | Poison:
     """What a message under a batch topic is."""
+    if message.scan is not None:
+        return _unpacked(message, message.scan, now)
+    topic, payload = message.topic, message.payload
     digest = sha256(payload).digest()
     try:
         parsed = parse(topic)
@@ -226,7 +234,31 @@ def decode(topic: str, payload: bytes, now: datetime) -> Taken | Poison:
     key = BatchKey(parsed.gateway, parsed.epoch, parsed.seq)
     try:
         batch = decode_batch(payload)
-        columns = check_batch(batch, now)
+        columns = check_batch(batch)
+        check_instants(batch, now)
     except (MessageError, RejectedError) as error:
         return Poison(topic, payload[:BATCH_BYTES_MAX], digest, error.code, str(error), key)
-    return Taken(topic, payload, key, digest, batch, columns)
+    tables = [
+        Reads(table.registers, table.reads if packed is None else PackedReads(packed))
+        for table, packed in zip(batch.scan.tables if batch.scan else (), columns, strict=True)
+        if table.reads
+    ]
+    return Taken(topic, payload, key, digest, batch, tables)
+
+
+def _unpacked(message: Message, scan: PackedScan, now: datetime) -> Taken | Poison:
+    """A scan that was checked by whoever packed it, all but its time."""
+    topic, payload = message.topic, message.payload
+    key = BatchKey(scan.gateway, scan.epoch, scan.seq)
+    batch = Batch(
+        v=1,
+        station=scan.station,
+        clock=scan.clock,
+        scan=Scan(kind=scan.kind, slot=scan.slot, missing=scan.missing),
+    )
+    try:
+        check_instants(batch, now)
+    except RejectedError as error:
+        return Poison(topic, payload, scan.sha256, error.code, str(error), key)
+    tables = [Reads(table.registers, PackedReads(table)) for table in scan.tables]
+    return Taken(topic, payload, key, scan.sha256, batch, tables)

@@ -4,12 +4,12 @@ Pure; looks at columns, never at single values where a column will do. It must n
 meter is registered, nor judge whether a value is believable: that is VEE.
 """
 
-from array import array
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from typing import cast
 
-from collector.readings.columns import Columns, columns_of
+from collector.readings.columns import Columns, pack
 from contract.limits import ENERGY_MAX, NAME_CHARS_MAX, SEQ_MAX
 from contract.messages import Batch, Clock, Event, SlotGap, Status, Table, Value
 from contract.registers import BY_OBIS, CATALOGUE
@@ -43,27 +43,40 @@ class RejectedError(ValueError):
         self.code = code
 
 
-def check_batch(batch: Batch, now: datetime) -> list[Columns | None]:
+def check_batch(batch: Batch) -> list[Columns | None]:
     """Raises RejectedError unless all that the batch holds can be stored exactly as it says.
 
-    Returns the columns of its tables, in their order: whoever stores them needs them again.
+    Returns the columns of its tables, in their order: whoever stores them needs them again. Of its
+    instants `check_instants` says whether they can be.
     """
     columns: list[Columns | None] = []
     if not is_name(batch.station):
         raise RejectedError("bad_name", f"station {batch.station!r} is no station's name")
-    dated = batch.clock is not Clock.UNDATED
     if batch.scan is not None:
-        _check_instant("scan.slot", batch.scan.slot, now, dated=dated)
         _check_names(chain.from_iterable(batch.scan.missing))
         columns = [_check_table(table) for table in batch.scan.tables]
     for gap in batch.gaps or ():
-        _check_gap(gap, now, dated=dated)
+        _check_gap(gap)
     for event in batch.events or ():
-        _check_event(event, now, dated=dated)
+        _check_event(event)
     if batch.tombstone is not None:
         _check_names([*batch.tombstone.meters, batch.tombstone.reason])
-        _check_instant("tombstone.slot", batch.tombstone.slot, now, dated=dated)
     return columns
+
+
+def check_instants(batch: Batch, now: datetime) -> None:
+    """Raises RejectedError where the batch is dated and its time cannot be: no clock was right."""
+    if batch.clock is Clock.UNDATED:
+        return
+    if batch.scan is not None:
+        _check_instant("scan.slot", batch.scan.slot, now)
+    for gap in batch.gaps or ():
+        _check_instant("gap.first", gap.first, now)
+        _check_instant("gap.last", gap.last, now)
+    for event in batch.events or ():
+        _check_instant("event.at", event.at, now)
+    if batch.tombstone is not None:
+        _check_instant("tombstone.slot", batch.tombstone.slot, now)
 
 
 def check_status(status: Status) -> None:
@@ -84,53 +97,47 @@ def check_status(status: Status) -> None:
 
 
 def _check_table(table: Table) -> Columns | None:
-    """The columns of a table's reads; None where it has none."""
+    """The columns of a table's reads; None where it has none, or none that can be packed."""
     if not table.reads:
         return None
     for obis in table.registers:
         if obis not in BY_OBIS:
             raise RejectedError("unknown_register", f"register {obis!r} is not in the catalogue")
-    try:
-        columns = columns_of(table.registers, table.reads)
-    except OverflowError as error:
-        raise RejectedError("bad_value", "an offset or a quality does not fit 64 bits") from error
-    _check_names(columns.serials)
-    low, high = min(columns.offsets_ms), max(columns.offsets_ms)
+    serials, offsets_ms, rows, qualities = zip(*table.reads, strict=True)
+    _check_names(serials)
+    low, high = min(offsets_ms), max(offsets_ms)
     if low < OFFSET_MIN_MS or high > OFFSET_MAX_MS:
         raise RejectedError(
             "bad_offset",
             f"a read is {low} to {high} ms from its slot, allowed are"
             f" {OFFSET_MIN_MS} to {OFFSET_MAX_MS}",
         )
-    if max(columns.qualities) > QUALITY_MAX:
-        raise RejectedError(
-            "bad_quality", f"quality {max(columns.qualities)} is above {QUALITY_MAX}"
-        )
-    for obis, column in zip(table.registers, columns.values, strict=True):
+    if max(qualities) > QUALITY_MAX:
+        raise RejectedError("bad_quality", f"quality {max(qualities)} is above {QUALITY_MAX}")
+    values = list(zip(*rows, strict=True))
+    columns = pack(table.registers, serials, offsets_ms, values, qualities)
+    for obis, column in zip(table.registers, values, strict=True):
         # A momentary value is any finite number: JSON has no other, and VEE judges it.
         if obis in _INTEGERS:
-            _check_integers(obis, column)
+            _check_integers(obis, column, packed=columns is not None)
     return columns
 
 
-def _check_integers(obis: str, column: Sequence[Value]) -> None:
-    present: Sequence[int | float] = (
-        column if isinstance(column, array) else [value for value in column if value is not None]
-    )
+def _check_integers(obis: str, column: Sequence[Value], *, packed: bool) -> None:
+    present = [value for value in column if value is not None] if None in column else column
     # What could not be packed is looked at one by one: a float, or more than 64 bits.
-    if present is not column and any(type(value) is not int for value in present):
+    if not packed and any(type(value) is not int for value in present):
         raise RejectedError("bad_value", f"register {obis}: a value is not an integer")
-    low, high = min(present, default=0), max(present, default=0)
+    integers = cast("Sequence[int]", present)
+    low, high = min(integers, default=0), max(integers, default=0)
     if low < 0 or high > ENERGY_MAX:
         raise RejectedError(
             "bad_value", f"register {obis}: {low} to {high} is outside of 0 to {ENERGY_MAX}"
         )
 
 
-def _check_gap(gap: SlotGap, now: datetime, *, dated: bool) -> None:
+def _check_gap(gap: SlotGap) -> None:
     _check_names([*gap.meters, gap.reason])
-    _check_instant("gap.first", gap.first, now, dated=dated)
-    _check_instant("gap.last", gap.last, now, dated=dated)
     length = gap.last - gap.first
     if length < timedelta(0) or (length > timedelta(0)) != (gap.every_s > 0):
         raise RejectedError("bad_gap", "a gap has first < last and every_s > 0, or one slot and 0")
@@ -140,8 +147,7 @@ def _check_gap(gap: SlotGap, now: datetime, *, dated: bool) -> None:
         raise RejectedError("bad_gap", f"a gap stands for at most {GAP_SLOTS_MAX} slots")
 
 
-def _check_event(event: Event, now: datetime, *, dated: bool) -> None:
-    _check_instant("event.at", event.at, now, dated=dated)
+def _check_event(event: Event) -> None:
     names = [name for name in (event.type, event.line, event.meter) if name]
     _check_names(names)
     if max(map(len, names)) > NAME_CHARS_MAX:
@@ -152,8 +158,8 @@ def _check_event(event: Event, now: datetime, *, dated: bool) -> None:
         raise RejectedError("bad_name", "the detail of an event holds the character U+0000")
 
 
-def _check_instant(what: str, at: datetime, now: datetime, *, dated: bool) -> None:
-    if dated and not SLOT_MIN <= at <= now + AHEAD_MAX:
+def _check_instant(what: str, at: datetime, now: datetime) -> None:
+    if not SLOT_MIN <= at <= now + AHEAD_MAX:
         raise RejectedError(
             "bad_instant",
             f"{what} is {at.isoformat()}, now is {now.isoformat()}: the gateway's clock is wrong",

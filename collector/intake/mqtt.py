@@ -1,173 +1,209 @@
 """The collector's side of the broker, through paho: the only module here that knows of it.
 
-Owns connecting, subscribing, taking and publishing; it must not know what a message means. Messages
-are taken off the broker's hands (PUBACK) only when the caller says so, so that the broker's window
-of messages in flight bounds what is held, and a persistent session keeps what was not dealt with.
+Owns one connection and its making again, step by step and in one thread; it must not know what a
+message means. Messages are taken off the broker's hands (PUBACK) only when the caller says so, so
+that the broker's window of messages in flight bounds what is held, and a persistent session keeps
+what was not dealt with.
 """
 
-import queue
 import ssl
 import time
-import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import paho.mqtt.client as paho
-import structlog
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
-from collector.config import BrokerConfig
-from collector.intake.batch import Message
-from contract import topics
-from contract.limits import BATCH_BYTES_MAX, STATUS_BYTES_MAX
-from contract.messages import Ack, MessageError, decode_ack
+from collector.intake.wire import (
+    Connected,
+    Disconnected,
+    Publish,
+    Refused,
+    Start,
+    Subscribe,
+    Subscribed,
+)
 
-# Messages held in memory at most: 64 kB each. Brokers do not keep strictly to their window of
-# messages in flight; beyond this many nothing is read from the connection until there is room.
-INBOX_MAX = 2_000
-
-# How often room is looked for, in seconds. After half a keepalive a message is let go of, so that
-# the connection stays alive: its gateway sends it again.
-ROOM_POLL_S = 0.005
-
-# Acks handed to paho and not yet taken by the broker, at most.
-OUTBOX_MAX = 2_000
+# Messages published and not yet taken by the broker, at most; what comes beyond waits here.
 IN_FLIGHT_MAX = 200
 
-RECONNECT_MIN_S = 1
-RECONNECT_MAX_S = 30
+# Packets taken in one go: between goes others are looked after.
+PACKETS_AT_ONCE = 50
 
-# Retained acks come at once after the subscription; a pause this long means that was all.
-QUIET_S = 0.5
-QUIET_MAX_S = 2.0
+RECONNECT_MIN_S = 1.0
+RECONNECT_MAX_S = 30.0
+CONNECT_TIMEOUT_S = 5.0
 
-# How long the last PUBACKs may take to leave when the link is closed.
+# How often keepalives and timeouts are looked after.
+CARE_EVERY_S = 1.0
+
+# How long the last packets may take to leave when the connection is closed.
 FLUSH_S = 1.0
 
-_log = structlog.get_logger(__name__)
+
+class Arrival(NamedTuple):
+    """A message that came; `mid` is what it is taken off the broker's hands by, where qos is 1."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    mid: int
+    qos: int
 
 
-class Link:
-    """One connection to the broker, kept up until it is stopped.
+Said = Callable[[Connected | Disconnected | Refused | Subscribed], None]
 
-    `connections` counts how often it was established: whoever sees it grow must subscribe again.
-    A `reader` only looks: it has a session of its own beside a running collector's.
+
+class Session:
+    """One client of the broker, connected again and again until it is closed.
+
+    `said` is told what happens to the connection, `arrived` is given each message. Both are called
+    from within `step` and `read`.
     """
 
-    def __init__(self, config: BrokerConfig, password: str | None, *, reader: bool = False) -> None:
-        self._config = config
-        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._retained_acks: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
-        self._subscribed: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.connections = 0
-        self.dropped = 0
-        self.connected = False
-        self._stopping = False
-        passing = reader or config.shared_group is not None
-        # Members of a group must not share a session: the broker would let only one of them live.
-        client_id = f"{config.client_id}-{uuid.uuid4().hex[:8]}" if passing else config.client_id
+    def __init__(self, start: Start, said: Said, arrived: Callable[[Arrival], None]) -> None:
+        self._start = start
+        self._said = said
+        self._arrived = arrived
+        self._connection = 0
+        self._up = False
+        self._due_s = 0.0
+        self._pause_s = RECONNECT_MIN_S
+        self._care_due_s = 0.0
+        self._count = 0
+        self._tokens: dict[int, int] = {}
+        self._to_publish: dict[str, bytes] = {}
+        self._publishing: set[int] = set()
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            clean_session=passing,
+            client_id=start.client_id,
+            clean_session=start.clean_session,
             protocol=paho.MQTTv311,
             manual_ack=True,
         )
-        if config.username is not None:
-            self._client.username_pw_set(config.username, password)
-        if config.tls is not None:
-            certificate, key = config.tls.certificate_file, config.tls.key_file
+        if start.username is not None:
+            self._client.username_pw_set(start.username, start.password)
+        if start.tls is not None:
             self._client.tls_set(
-                ca_certs=str(config.tls.ca_file),
-                certfile=None if certificate is None else str(certificate),
-                keyfile=None if key is None else str(key),
+                ca_certs=start.tls.ca_file,
+                certfile=start.tls.certificate_file,
+                keyfile=start.tls.key_file,
                 tls_version=ssl.PROTOCOL_TLS_CLIENT,
             )
-        self._client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
+        self._client.connect_timeout = CONNECT_TIMEOUT_S
         self._client.max_inflight_messages_set(IN_FLIGHT_MAX)
-        self._client.max_queued_messages_set(OUTBOX_MAX)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
+        self._client.on_publish = self._on_publish
         self._client.on_message = self._on_message
+        # Whoever drives this session writes when the socket takes it: paho need not at once.
+        self._client.on_socket_register_write = lambda *_: None
 
-    def start(self) -> None:
-        """Begin to connect; returns at once."""
-        self._client.connect_async(
-            self._config.host, self._config.port, keepalive=self._config.keepalive_s
-        )
-        self._client.loop_start()
+    # --- driving it ---------------------------------------------------------------------------
 
-    def stop(self) -> None:
-        """Disconnect in order. PUBACKs given before are sent first."""
-        self._stopping = True
-        deadline = time.monotonic() + FLUSH_S
-        while self.connected and self._client.want_write() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        self._client.disconnect()
-        self._client.loop_stop()
+    def step(self) -> float:
+        """Do what is due: connect, keep alive, publish; seconds until something will be."""
+        now_s = time.monotonic()
+        if self._client.socket() is None:
+            if now_s < self._due_s:
+                return self._due_s - now_s
+            self._connect()
+            now_s = time.monotonic()
+        if now_s >= self._care_due_s:
+            self._care_due_s = now_s + CARE_EVERY_S
+            self._client.loop_misc()
+        self._publish_waiting()
+        return max(0.0, self._care_due_s - now_s)
 
-    def subscribe(self) -> None:
-        """Subscribe to batches and statuses. Harmless when it was done before."""
-        batches = topics.batches_filter()
-        if self._config.shared_group is not None:
-            batches = topics.shared(self._config.shared_group, batches)
-        # Every worker takes the statuses: retained ones never come through a shared subscription.
-        self._client.subscribe([(batches, 1), (topics.status_filter(), 1)])
+    def fileno(self) -> int | None:
+        """The socket to be waited for, where there is one."""
+        socket = self._client.socket()
+        return None if socket is None else int(socket.fileno())
 
-    def take(self, count_max: int, timeout_s: float) -> list[Message]:
-        """Waiting messages, in the order of their arrival; waits for the first one only."""
-        taken: list[Message] = []
-        try:
-            taken.append(self._inbox.get(timeout=timeout_s))
-            while len(taken) < count_max:
-                taken.append(self._inbox.get_nowait())
-        except queue.Empty:
-            pass
-        return taken
+    @property
+    def has_read_ahead(self) -> bool:
+        """Whether there is something to read that the socket shows no more: TLS has it."""
+        socket = self._client.socket()
+        return isinstance(socket, ssl.SSLSocket) and socket.pending() > 0
 
-    def done(self, messages: Iterable[Message]) -> None:
-        """Take these messages off the broker's hands."""
-        for message in messages:
-            # On a new connection the broker has sent it again, under what may be another number.
-            if message.qos and message.connection == self.connections:
-                self._client.ack(message.mid, message.qos)
+    @property
+    def wants_to_write(self) -> bool:
+        """Whether packets wait to be written."""
+        return bool(self._client.want_write())
 
-    def publish_ack(self, gateway: str, payload: bytes) -> bool:
-        """Publish a gateway's ack, retained; False if it cannot be taken now."""
-        if not self.connected:
-            return False
-        info = self._client.publish(
-            topics.build(topics.AckTopic(gateway)), payload, qos=1, retain=True
-        )
-        return info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+    def read(self) -> None:
+        """Take packets while there are any."""
+        for _ in range(PACKETS_AT_ONCE):
+            before = self._count
+            if self._client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or before == self._count:
+                return
 
-    def collect_acks(self) -> dict[str, Ack]:
-        """The retained acks that the broker has now, by gateway. Needs a connection.
+    def write(self) -> None:
+        """Write packets that wait."""
+        self._client.loop_write()
 
-        What is no ack of this contract is left out: it binds nobody.
+    # --- what can be asked --------------------------------------------------------------------
+
+    def subscribe(self, message: Subscribe) -> None:
+        """Subscribe; `said` is told when the broker has answered."""
+        result, mid = self._client.subscribe(message.filters)
+        if result == MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
+            self._tokens[mid] = message.token
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Subscribe no more."""
+        self._client.unsubscribe(topic_filter)
+
+    def done(self, connection: int, mids: Sequence[int]) -> None:
+        """Take messages off the broker's hands, unless they came over an earlier connection.
+
+        On a new one the broker has sent them again, under what may be other numbers.
         """
-        # QoS 0: what a persistent session has waiting fills the in-flight window at once, and an
-        # ack with QoS 1 would wait behind it until batches are taken, which they are not yet.
-        _, mid = self._client.subscribe(topics.ack_filter(), 0)
-        deadline = time.monotonic() + QUIET_MAX_S
-        collected: dict[str, Ack] = {}
-        try:
-            while self._subscribed.get(timeout=QUIET_MAX_S) != mid:
-                pass
-            while time.monotonic() < deadline:
-                topic, payload = self._retained_acks.get(timeout=QUIET_S)
-                deadline = max(deadline, time.monotonic() + QUIET_S)
-                try:
-                    collected[topics.parse(topic).gateway] = decode_ack(payload)
-                except (MessageError, topics.TopicError) as error:
-                    _log.warning("retained_ack_unreadable", topic=topic, reason=str(error))
-        except queue.Empty:
-            pass
-        self._client.unsubscribe(topics.ack_filter())
-        return collected
+        if self._up and connection == self._connection:
+            for mid in mids:
+                self._client.ack(mid, 1)
 
-    # --- on paho's thread ---------------------------------------------------------------------
+    def let_go(self, one: Arrival) -> None:
+        """Take a message off the broker's hands at once; for use where it arrives."""
+        self._client.ack(one.mid, one.qos)
+
+    def publish(self, message: Publish) -> None:
+        """Publish retained, at once or as soon as there is room; not beyond this connection."""
+        if self._up:
+            self._to_publish[message.topic] = message.payload
+
+    def close(self) -> None:
+        """Write what waits, for a moment, and disconnect in order."""
+        deadline = time.monotonic() + FLUSH_S
+        self._publish_waiting()
+        while self._up and self._client.want_write() and time.monotonic() < deadline:
+            self._client.loop_write()
+        self._client.disconnect()
+        self._client.loop_write()
+
+    # --- within -------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        self._due_s = time.monotonic() + self._pause_s
+        self._pause_s = min(RECONNECT_MAX_S, 2 * self._pause_s)
+        self._care_due_s = 0.0
+        try:
+            self._client.connect(
+                self._start.host, self._start.port, keepalive=self._start.keepalive_s
+            )
+        except (OSError, ValueError) as error:
+            self._said(Disconnected(str(error)))
+
+    def _publish_waiting(self) -> None:
+        """Hand on what waits to be published while fewer than IN_FLIGHT_MAX are under way."""
+        while self._up and self._to_publish and len(self._publishing) < IN_FLIGHT_MAX:
+            topic = next(iter(self._to_publish))
+            info = self._client.publish(topic, self._to_publish.pop(topic), qos=1, retain=True)
+            self._publishing.add(info.mid)
+
+    # --- what paho tells ----------------------------------------------------------------------
 
     def _on_connect(
         self,
@@ -178,11 +214,12 @@ class Link:
         _properties: object,
     ) -> None:
         if reason.is_failure:
-            _log.error("broker_refused", reason=str(reason))
+            self._said(Refused("connection", str(reason)))
             return
-        self.connections += 1
-        self.connected = True
-        _log.info("broker_connected", session_present=flags.session_present)
+        self._up = True
+        self._pause_s = RECONNECT_MIN_S
+        self._connection += 1
+        self._said(Connected(self._connection, flags.session_present))
 
     def _on_disconnect(
         self,
@@ -192,8 +229,10 @@ class Link:
         reason: ReasonCode,
         _properties: object,
     ) -> None:
-        self.connected = False
-        _log.warning("broker_disconnected", reason=str(reason))
+        self._up = False
+        self._tokens.clear()
+        self._to_publish.clear()
+        self._said(Disconnected(str(reason)))
 
     def _on_subscribe(
         self,
@@ -203,42 +242,27 @@ class Link:
         reasons: Sequence[ReasonCode],
         _properties: object,
     ) -> None:
-        if any(reason.is_failure for reason in reasons):
-            _log.error("subscription_refused", reasons=[str(reason) for reason in reasons])
-        self._subscribed.put(mid)
+        failures = [str(reason) for reason in reasons if reason.is_failure]
+        if failures:
+            self._said(Refused("subscription", ", ".join(failures)))
+        self._said(Subscribed(self._tokens.pop(mid, 0)))
+
+    def _on_publish(
+        self,
+        _client: paho.Client,
+        _data: object,
+        mid: int,
+        _reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        self._publishing.discard(mid)
 
     def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        self._count += 1
         try:
             topic = message.topic
         except UnicodeDecodeError:
             client.ack(message.mid, message.qos)
             return
-        if topic.endswith("/ack"):
-            client.ack(message.mid, message.qos)
-            self._retained_acks.put((topic, bytes(message.payload)))
-            return
-        if not self._wait_for_room():
-            self.dropped += 1
-            if not self._stopping:
-                client.ack(message.mid, message.qos)
-            return
-        limit = STATUS_BYTES_MAX if topic.endswith("/status") else BATCH_BYTES_MAX
-        self._inbox.put(
-            Message(
-                topic=topic,
-                payload=bytes(message.payload[: limit + 1]),
-                retained=message.retain,
-                connection=self.connections,
-                mid=message.mid,
-                qos=message.qos,
-            )
-        )
-
-    def _wait_for_room(self) -> bool:
-        """Hold up the connection while the inbox is full; False when it stays full."""
-        deadline = time.monotonic() + self._config.keepalive_s / 2
-        while self._inbox.qsize() >= INBOX_MAX:
-            if self._stopping or time.monotonic() > deadline:
-                return False
-            time.sleep(ROOM_POLL_S)
-        return True
+        payload = bytes(message.payload)
+        self._arrived(Arrival(topic, payload, message.retain, message.mid, message.qos))

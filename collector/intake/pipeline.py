@@ -49,7 +49,7 @@ class Pipeline:
     def claim(self, messages: Sequence[Message]) -> Claim:
         """Decode a group and record it in one transaction. Raises LedgerUnavailable."""
         now = self._now()
-        items = [decode(message.topic, message.payload, now) for message in messages]
+        items = [decode(message, now) for message in messages]
         keyed = [item for item in items if item.key is not None]
         claim, rows = Claim(), Rows()
         with (
@@ -182,7 +182,7 @@ class Pipeline:
         rows = Rows()
         with self._writing, self._ledger.begin() as uow:
             for entry in entries:
-                item = decode(entry.topic, entry.payload, now)
+                item = decode(Message(entry.topic, entry.payload), now)
                 reason = _why_not(item)
                 if reason is None and isinstance(item, Taken):
                     reason = _retry(uow, item, rows, pending, now)

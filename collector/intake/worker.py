@@ -17,7 +17,7 @@ from collector.clock import Now
 from collector.errors import LedgerStateError, LedgerUnavailable
 from collector.intake.batch import Message, Taken
 from collector.intake.judge import Claim
-from collector.intake.mqtt import Link
+from collector.intake.link import Link
 from collector.intake.pipeline import Pipeline
 from collector.ledger import Ledger
 from collector.metrics import Metrics

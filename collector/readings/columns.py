@@ -1,56 +1,167 @@
-"""The reads of one table column by column, packed: what checking and storing both need.
+"""The reads of one table packed column by column: what checking, sending on and storing all need.
 
-Made once, while the reads are still warm in the processor's cache; stores then only join buffers.
-It must not judge values; it says where a column could not be packed.
+Packed once, while the reads are still warm in the processor's cache; stores then only join
+buffers, and a process hands them to another as they are. It must not judge values; it says where
+they cannot be packed.
 """
 
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import accumulate, chain, pairwise
+from struct import Struct, error
+from typing import overload
+
+import msgspec
 
 from contract.messages import MeterRead, Value
 from contract.registers import BY_OBIS
 
-Packed = array  # of 'q' (64-bit integers) or 'd' (floats)
+VALUE_BYTES = 8
+LENGTH_BYTES = 4
+_ABSENT = 1
+_FORMS_KEPT = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """The columns of reads that all have as many values as the table has registers.
+class Columns(msgspec.Struct, frozen=True, array_like=True):
+    """Reads of meters that have the same registers; all numbers in the machine's own byte order.
 
-    `values` has a column for each register: packed as 64-bit integers or floats, whichever the
-    catalogue says, or a plain list where a value is absent or does not fit.
+    `names` are the meters' serials one after another in UTF-8, `name_bytes` their lengths as 32-bit
+    integers. `offsets_ms` and `qualities` are 64-bit integers. `values` has a column of 64 bits a
+    value for each register, integers or floats as the catalogue says; `absent` has, of each column
+    (by its position) in which values are absent, one byte a read, 1 where it is: the value itself
+    is 0 there.
     """
 
-    serials: tuple[str, ...]
-    offsets_ms: "Packed[int]"
-    values: "list[Packed[int] | Packed[float] | list[Value]]"
-    qualities: "Packed[int]"
+    registers: tuple[str, ...]
+    count: int
+    names: bytes
+    name_bytes: bytes
+    offsets_ms: bytes
+    qualities: bytes
+    values: bytes
+    absent: dict[int, bytes]
+
+    def serials(self) -> list[str]:
+        """The meters, in order."""
+        lengths = memoryview(self.name_bytes).cast("i")
+        if len(self.names) == sum(lengths) and self.names.isascii():
+            text = self.names.decode()
+            return [text[a:b] for a, b in pairwise(accumulate(lengths, initial=0))]
+        return [self.names[a:b].decode() for a, b in pairwise(accumulate(lengths, initial=0))]
+
+    def column(self, position: int) -> Sequence[Value]:
+        """The values of one register, in order."""
+        width = self.count * VALUE_BYTES
+        part = memoryview(self.values)[position * width : (position + 1) * width]
+        values: Sequence[Value] = (
+            part.cast("q").tolist()
+            if BY_OBIS[self.registers[position]].is_integer
+            else part.cast("d").tolist()
+        )
+        missing = self.absent.get(position)
+        if missing is None:
+            return values
+        return [None if gone else value for value, gone in zip(values, missing, strict=True)]
+
+    def reads(self) -> list[MeterRead]:
+        """The reads as a batch has them."""
+        rows = zip(*map(self.column, range(len(self.registers))), strict=True)
+        offsets = memoryview(self.offsets_ms).cast("q")
+        qualities = memoryview(self.qualities).cast("q")
+        return [
+            (serial, offset_ms, list(row), quality)
+            for serial, offset_ms, row, quality in zip(
+                self.serials(), offsets, rows, qualities, strict=True
+            )
+        ]
 
 
-def columns_of(registers: Sequence[str], reads: Sequence[MeterRead]) -> Columns:
-    """The columns of `reads`, of which there is at least one.
+class PackedReads(Sequence[MeterRead]):
+    """Reads that lie packed; they are unpacked when somebody looks at one of them."""
 
-    Raises ValueError where a read has another number of values than there are registers, and
-    OverflowError where an offset or a quality does not fit 64 bits.
+    __slots__ = ("_reads", "columns")
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self._reads: list[MeterRead] | None = None
+
+    def __len__(self) -> int:
+        return self.columns.count
+
+    def __iter__(self) -> Iterator[MeterRead]:
+        return iter(self._unpacked())
+
+    @overload
+    def __getitem__(self, index: int) -> MeterRead: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[MeterRead]: ...
+    def __getitem__(self, index: int | slice) -> MeterRead | Sequence[MeterRead]:
+        return self._unpacked()[index]
+
+    def _unpacked(self) -> list[MeterRead]:
+        if self._reads is None:
+            self._reads = self.columns.reads()
+        return self._reads
+
+
+def columns_of(registers: Sequence[str], reads: Sequence[MeterRead]) -> Columns | None:
+    """The columns of `reads`, of which there is at least one; None where they cannot be packed.
+
+    Raises ValueError where a read has another number of values than there are registers.
     """
+    if isinstance(reads, PackedReads):
+        return reads.columns
     serials, offsets_ms, rows, qualities = zip(*reads, strict=True)
     columns = list(zip(*rows, strict=True))
     if len(columns) != len(registers):
         raise ValueError(f"{len(columns)} values for {len(registers)} registers")
-    values = [_packed(obis, column) for obis, column in zip(registers, columns, strict=True)]
-    return Columns(serials, array("q", offsets_ms), values, array("q", qualities))
+    return pack(registers, serials, offsets_ms, columns, qualities)
 
 
-def _packed(obis: str, column: tuple[Value, ...]) -> "Packed[int] | Packed[float] | list[Value]":
-    register = BY_OBIS.get(obis)
-    if register is None:
-        return list(column)
-    packed: Packed[Any]
+def pack(
+    registers: Sequence[str],
+    serials: Sequence[str],
+    offsets_ms: Sequence[int],
+    columns: Sequence[Sequence[Value]],
+    qualities: Sequence[int],
+) -> Columns | None:
+    """Columns as one value; None where a value does not fit its register's 64 bits.
+
+    A float in an integer's place does not fit; an integer in a float's place becomes one.
+    """
+    codes = tuple(registers)
+    count = len(serials)
+    absent: dict[int, bytes] = {}
     try:
-        # An array of integers refuses floats, and either refuses what is absent.
-        packed = array("q" if register.is_integer else "d", column)
-    except (TypeError, OverflowError):
-        return list(column)
-    return packed
+        form = _form(codes, count)
+        offsets = array("q", offsets_ms).tobytes()
+        quality = array("q", qualities).tobytes()
+        try:
+            values = form.pack(*chain.from_iterable(columns))
+        except error:
+            absent = {
+                position: bytes(value is None for value in column)
+                for position, column in enumerate(columns)
+                if None in column
+            }
+            values = form.pack(*(value or 0 for value in chain.from_iterable(columns)))
+    except (error, KeyError, OverflowError):
+        return None
+    names = "".join(serials)
+    encoded = names.encode()
+    if len(encoded) == len(names):
+        lengths = array("i", map(len, serials))
+    else:
+        lengths = array("i", (len(serial.encode()) for serial in serials))
+    return Columns(codes, count, encoded, lengths.tobytes(), offsets, quality, values, absent)
+
+
+def code_of(obis: str) -> str:
+    """How a register's values are packed, as `struct` names it. Raises KeyError."""
+    return "q" if BY_OBIS[obis].is_integer else "d"
+
+
+@lru_cache(maxsize=_FORMS_KEPT)
+def _form(registers: tuple[str, ...], count: int) -> Struct:
+    return Struct("".join(f"{count}{code_of(obis)}" for obis in registers))

@@ -16,12 +16,10 @@ the write-ahead log as a full one, and few fleets have all registers of the cata
 
 import contextlib
 import threading
-from array import array
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate, chain, groupby, islice, repeat
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -36,14 +34,14 @@ from collector.readings.check import (
     separate,
     to_ms,
 )
-from collector.readings.columns import columns_of
+from collector.readings.columns import VALUE_BYTES, Columns, code_of, columns_of
 from collector.readings.port import (
     ReadBlock,
     Refused,
     StoredRead,
     StoreUnavailable,
 )
-from contract.registers import BY_FIELD, BY_OBIS, CATALOGUE, Register
+from contract.registers import BY_FIELD, BY_OBIS, CATALOGUE
 
 # What DuckDB may take for sorting and grouping before it spills to `<file>.tmp`; by default it
 # would take four fifths of the machine.
@@ -61,8 +59,6 @@ THREADS = "1"
 FETCH_ROWS = 10_000
 
 DAY_MS = 86_400_000
-
-_NONE = type(None)
 
 _KEY_COLUMNS = ("station", "meter", "at_ms", "quality")
 
@@ -299,32 +295,27 @@ class DuckDbStore:
 
 def _to_arrow(blocks: list[ReadBlock]) -> pa.Table:
     """The reads of blocks with the same registers, as columns. Raises _NotColumnar."""
-    registers = [BY_OBIS.get(obis) for obis in blocks[0].registers]
-    try:
-        parts = [block.columns or columns_of(block.registers, block.reads) for block in blocks]
-        offsets = _integers([part.offsets_ms for part in parts])
-        qualities = _integers([part.qualities for part in parts])
-        ends = pa.array(accumulate(len(part.serials) for part in parts), pa.int32())
-        slots = _repeated(pa.array([to_ms(block.slot) for block in blocks], pa.int64()), ends)
-        at = pc.add_checked(slots, offsets)
-        columns = {
-            "station": _repeated(pa.array([block.station for block in blocks]), ends),
-            "meter": _names([part.serials for part in parts]),
-            "read_at": at.cast(pa.timestamp("ms")),
-            "gateway": _repeated(pa.array([block.gateway for block in blocks]), ends),
-            "slot": slots.cast(pa.timestamp("ms")),
-            "kind": _repeated(pa.array([block.kind.value for block in blocks]), ends),
-            "quality": qualities,
-        }
-        for index, register in enumerate(registers):
-            if register is None:
-                raise _NotColumnar
-            columns[register.field] = _column(register, [part.values[index] for part in parts])
-    except (pa.ArrowException, OverflowError, ValueError) as error:
-        raise _NotColumnar from error
     names = {block.station for block in blocks} | {block.gateway for block in blocks}
     if not names_are_writable(list(names)):
         raise _NotColumnar
+    try:
+        parts = _packed(blocks)
+        slots = _repeated(pa.array([to_ms(block.slot) for block in blocks], pa.int64()), parts)
+        at = pc.add_checked(slots, _joined(pa.int64(), [part.offsets_ms for part in parts]))
+        qualities = _joined(pa.int64(), [part.qualities for part in parts])
+        columns = {
+            "station": _repeated(pa.array([block.station for block in blocks]), parts),
+            "meter": _names(parts),
+            "read_at": at.cast(pa.timestamp("ms")),
+            "gateway": _repeated(pa.array([block.gateway for block in blocks]), parts),
+            "slot": slots.cast(pa.timestamp("ms")),
+            "kind": _repeated(pa.array([block.kind.value for block in blocks]), parts),
+            "quality": qualities,
+        }
+        for position, obis in enumerate(parts[0].registers):
+            columns[BY_OBIS[obis].field] = _values(parts, position)
+    except (pa.ArrowException, OverflowError, ValueError) as error:
+        raise _NotColumnar from error
     extent = pc.min_max(at).as_py()
     if extent["min"] < AT_MIN_MS or extent["max"] >= AT_MAX_MS:
         raise _NotColumnar
@@ -333,54 +324,55 @@ def _to_arrow(blocks: list[ReadBlock]) -> pa.Table:
     return pa.table(columns)
 
 
-def _repeated(values: pa.Array, ends: pa.Array) -> pa.Array:
+def _packed(blocks: list[ReadBlock]) -> list[Columns]:
+    """The columns of each block. Raises _NotColumnar, or ValueError where a read is too short."""
+    parts = [columns_of(block.registers, block.reads) for block in blocks]
+    packed = [part for part in parts if part is not None]
+    if len(packed) < len(parts):
+        raise _NotColumnar
+    return packed
+
+
+def _repeated(values: pa.Array, parts: list[Columns]) -> pa.Array:
+    """Each value once for every read of its block."""
+    ends = pa.array(accumulate(part.count for part in parts), pa.int32())
     return pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, values))
 
 
-def _names(parts: Sequence[Sequence[str]]) -> pa.Array:
+def _names(parts: list[Columns]) -> pa.Array:
     """Serials as one column. Raises _NotColumnar where one cannot be written."""
-    serials = list(chain.from_iterable(parts))
-    joined = "".join(serials)
-    lengths = array("i", map(len, serials))
-    if min(lengths) == 0 or not joined.isprintable() or "\\" in joined:
+    joined = b"".join([part.names for part in parts])
+    lengths = _joined(pa.int32(), [part.name_bytes for part in parts])
+    text = joined.decode()
+    if pc.min(lengths).as_py() == 0 or not text.isprintable() or "\\" in text:
         raise _NotColumnar
-    if not joined.isascii():
-        return pa.array(serials, pa.string())
-    counted = pa.Array.from_buffers(pa.int32(), len(lengths), [None, pa.py_buffer(lengths)])
-    ends = pc.cumulative_sum(counted)
-    starts = pa.concat_arrays([pa.array([0], pa.int32()), ends])
-    buffers = [None, starts.buffers()[1], pa.py_buffer(joined.encode())]
-    return pa.Array.from_buffers(pa.string(), len(serials), buffers)
+    starts = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
+    buffers = [None, starts.buffers()[1], pa.py_buffer(joined)]
+    return pa.Array.from_buffers(pa.string(), len(lengths), buffers)
 
 
-def _column(register: Register, parts: Sequence[Sequence[Any]]) -> pa.Array:
-    """One register's values: joined where they are packed, else looked at one by one."""
-    if all(isinstance(part, array) for part in parts):
-        if register.is_integer:
-            return _integers(parts)
-        column = _joined(pa.float64(), parts)
-    else:
-        # Left to itself, Arrow would cut 1.5 to the integer 1.
-        values = list(chain.from_iterable(parts))
-        kinds = (int, _NONE) if register.is_integer else (int, float, _NONE)
-        if not set(map(type, values)) <= set(kinds):
-            raise _NotColumnar
-        if register.is_integer:
-            return pa.array(values, pa.int64())
-        column = pa.array(
-            [None if value is None else float(value) for value in values], pa.float64()
-        )
-    if pc.all(pc.is_finite(column)).as_py() is False:
+def _values(parts: list[Columns], position: int) -> pa.Array:
+    """One register's values, null where absent. Raises _NotColumnar where one is not finite."""
+    kind = pa.int64() if code_of(parts[0].registers[position]) == "q" else pa.float64()
+    column = _joined(kind, [_values_of(part, position) for part in parts])
+    if kind == pa.float64() and pc.all(pc.is_finite(column)).as_py() is False:
         raise _NotColumnar
-    return column
+    if all(position not in part.absent for part in parts):
+        return column
+    gone = [part.absent.get(position, bytes(part.count)) for part in parts]
+    return pc.if_else(_joined(pa.uint8(), gone).cast(pa.bool_()), pa.scalar(None, kind), column)
 
 
-def _integers(parts: Sequence[Sequence[int]]) -> pa.Array:
-    return _joined(pa.int64(), parts)
+def _values_of(part: Columns, position: int) -> memoryview:
+    width = part.count * VALUE_BYTES
+    return memoryview(part.values)[position * width : (position + 1) * width]
 
 
-def _joined(kind: pa.DataType, parts: Sequence[Any]) -> pa.Array:
-    return pa.Array.from_buffers(kind, sum(map(len, parts)), [None, pa.py_buffer(b"".join(parts))])
+def _joined(kind: pa.DataType, parts: Sequence[bytes | memoryview]) -> pa.Array:
+    data = b"".join(parts)
+    return pa.Array.from_buffers(
+        kind, len(data) // (kind.bit_width // 8), [None, pa.py_buffer(data)]
+    )
 
 
 def _batch_reads(batch: pa.RecordBatch) -> list[StoredRead]:

@@ -8,23 +8,19 @@ Source: InfluxDB OSS v2 reference, "Line protocol".
 """
 
 import math
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from collector.readings.check import (
     AT_MAX_MS,
     AT_MIN_MS,
-    INTEGER_MAX,
-    INTEGER_MIN,
     names_are_writable,
     separate,
     to_ms,
 )
-from collector.readings.columns import columns_of
+from collector.readings.columns import Columns, columns_of
 from collector.readings.port import ReadBlock, Refused
-from contract.messages import Value
-from contract.registers import BY_OBIS, Register
+from contract.registers import BY_OBIS
 
 MEASUREMENT = "reads"
 QUALITY_FIELD = "quality"
@@ -70,29 +66,28 @@ def _all_fit(obis_codes: tuple[str, ...], blocks: list[ReadBlock]) -> bool:
 
 def _fits(block: ReadBlock) -> bool:
     try:
-        columns = block.columns or columns_of(block.registers, block.reads)
-    except (ValueError, OverflowError):
+        columns = columns_of(block.registers, block.reads)
+    except ValueError:
+        return False
+    if columns is None:
         return False
     slot_ms = to_ms(block.slot)
+    offsets_ms = memoryview(columns.offsets_ms).cast("q")
     return (
-        names_are_writable(columns.serials)
-        and min(columns.qualities) >= 0
-        and slot_ms + min(columns.offsets_ms) >= AT_MIN_MS
-        and slot_ms + max(columns.offsets_ms) < AT_MAX_MS
-        and all(map(_column_fits, map(BY_OBIS.__getitem__, block.registers), columns.values))
+        names_are_writable(columns.serials())
+        and min(memoryview(columns.qualities).cast("q")) >= 0
+        and slot_ms + min(offsets_ms) >= AT_MIN_MS
+        and slot_ms + max(offsets_ms) < AT_MAX_MS
+        and all(_column_fits(columns, at) for at in range(len(columns.registers)))
     )
 
 
-def _column_fits(register: Register, values: Sequence[Value]) -> bool:
-    if isinstance(values, array):
-        # A sum is finite only if every term is; a sum that overflows is looked at again.
-        return register.is_integer or math.isfinite(sum(values)) or all(map(math.isfinite, values))
-    present = [value for value in values if value is not None]
-    types = set(map(type, present))
-    if register.is_integer:
-        return types <= {int} and all(INTEGER_MIN <= value <= INTEGER_MAX for value in present)
-    # Integers in a float's place are rare: they are left to the check that goes read by read.
-    return types <= {float} and all(map(math.isfinite, present))
+def _column_fits(columns: Columns, position: int) -> bool:
+    if BY_OBIS[columns.registers[position]].is_integer:
+        return True  # 64 bits it was packed in
+    present = [value for value in columns.column(position) if value is not None]
+    # A sum is finite only if every term is; a sum that overflows is looked at again.
+    return math.isfinite(sum(present)) or all(map(math.isfinite, present))
 
 
 def _lines(block: ReadBlock) -> list[str]:

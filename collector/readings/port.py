@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from collector.readings.columns import Columns
 from contract.messages import MeterRead, ScanKind
 
 
@@ -18,8 +17,7 @@ class ReadBlock:
     """Meter reads of one table of one batch, as they came, with what the batch says of them.
 
     `registers` are OBIS codes of the catalogue; each of `reads` is (meter serial, milliseconds
-    after `slot`, values in the order of `registers`, quality bits). `columns` are the same
-    reads once more, where somebody needed them before.
+    after `slot`, values in the order of `registers`, quality bits), a list or PackedReads.
     """
 
     station: str
@@ -28,7 +26,6 @@ class ReadBlock:
     slot: datetime
     registers: Sequence[str]
     reads: Sequence[MeterRead]
-    columns: Columns | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from collector.clock import Now, system_now
 from collector.config import BrokerConfig
-from collector.intake.mqtt import Link
+from collector.intake.link import Link
 from collector.intake.pipeline import Pipeline
 from collector.intake.worker import IntakeWorker
 from collector.ledger import Ledger
@@ -175,13 +175,14 @@ def intake(
     shared_group: str | None = None,
     now: Now = system_now,
     pipeline: Callable[[Pipeline], Pipeline] = lambda made: made,
+    link: Callable[[BrokerConfig], Link] = lambda config: Link(config, None),
     expect: type[BaseException] | None = None,
 ) -> Iterator[Intake]:
     """A worker until the block ends; fails if it ended by itself with anything but `expect`."""
     metrics = Metrics()
     config = BrokerConfig(host="127.0.0.1", port=port, shared_group=shared_group)
     worker = IntakeWorker(
-        link=Link(config, None),
+        link=link(config),
         ledger=ledger,
         pipeline=pipeline(Pipeline(ledger, store, now, metrics)),
         metrics=metrics,

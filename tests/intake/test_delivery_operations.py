@@ -8,7 +8,10 @@ import pytest
 
 from collector.clock import system_now
 from collector.errors import InvalidRequest, LedgerStateError, NotFound
+from collector.intake.batch import Message
+from collector.intake.pipeline import Pipeline
 from collector.ledger import Ledger
+from collector.metrics import Metrics
 from collector.operations import delivery, fleet
 from collector.readings.duckdb_store import DuckDbStore
 from contract import topics
@@ -223,28 +226,34 @@ def test_quarantine_that_passes_todays_rules_is_stored_under_its_own_receipt(
     mosquitto: Mosquitto,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with Gateway(mosquitto.port) as gateway, intake(ledger, store, mosquitto.port):
+    with Gateway(mosquitto.port) as gateway:
         with monkeypatch.context() as yesterday:
             yesterday.setattr("collector.intake.check.ENERGY_MAX", 100)
-            gateway.send(1, scan(1))
-            gateway.send(2, b"never any good")
-            gateway.wait_acked(2)
+            Pipeline(ledger, store, system_now, Metrics()).claim(
+                [
+                    Message(
+                        topics.build(topics.BatchTopic(gateway.name, gateway.epoch, seq)), payload
+                    )
+                    for seq, payload in ((1, encode(scan(1))), (2, b"never any good"))
+                ]
+            )
         codes = {entry.code for entry in delivery.quarantine_list(ledger)}
         assert codes == {"bad_value", "not_json"}
         asked = delivery.quarantine_retry(ledger, [], actor="test", now=system_now())
         assert len(asked) == 2
-        until(lambda: stored(store) == 2, "the entry was not tried again")
-        until(
-            lambda: (
-                [(e.code, e.retry_asked_at) for e in delivery.quarantine_list(ledger)]
-                == [("not_json", None)]
-            ),
-            "the entries are not settled",
-        )
-        # It comes again from its gateway: the same batch, and only counted.
-        gateway.send(1, scan(1))
-        gateway.send(3, scan(3))
-        gateway.wait_acked(3)
+        with intake(ledger, store, mosquitto.port):
+            until(lambda: stored(store) == 2, "the entry was not tried again")
+            until(
+                lambda: (
+                    [(e.code, e.retry_asked_at) for e in delivery.quarantine_list(ledger)]
+                    == [("not_json", None)]
+                ),
+                "the entries are not settled",
+            )
+            # It comes again from its gateway: the same batch, and only counted.
+            gateway.send(1, scan(1))
+            gateway.send(3, scan(3))
+            gateway.wait_acked(3)
     with ledger.read() as uow:
         sums = {part.content: part for part in uow.delivery.views.sums()}
         assert (sums["scan"].batches, sums["scan"].reads, sums["scan"].state) == (2, 4, "complete")
