@@ -7,7 +7,7 @@ meter is registered, nor judge whether a value is believable: that is VEE.
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 from collector.readings.columns import Columns, pack
 from contract.limits import ENERGY_MAX, NAME_CHARS_MAX, SEQ_MAX
@@ -114,26 +114,28 @@ def _check_table(table: Table) -> Columns | None:
         )
     if max(qualities) > QUALITY_MAX:
         raise RejectedError("bad_quality", f"quality {max(qualities)} is above {QUALITY_MAX}")
-    values = list(zip(*rows, strict=True))
+    values: list[tuple[Any, ...]] = list(zip(*rows, strict=True))
     columns = pack(table.registers, serials, offsets_ms, values, qualities)
-    for obis, column in zip(table.registers, values, strict=True):
+    for position, obis in enumerate(table.registers):
         # A momentary value is any finite number: JSON has no other, and VEE judges it.
         if obis in _INTEGERS:
-            _check_integers(obis, column, packed=columns is not None)
+            column = values[position]
+            if columns is None or position in columns.absent:
+                column = _integers(obis, column)
+            low, high = min(column, default=0), max(column, default=0)
+            if low < 0 or high > ENERGY_MAX:
+                raise RejectedError(
+                    "bad_value", f"register {obis}: {low} to {high} is outside of 0 to {ENERGY_MAX}"
+                )
     return columns
 
 
-def _check_integers(obis: str, column: Sequence[Value], *, packed: bool) -> None:
-    present = [value for value in column if value is not None] if None in column else column
-    # What could not be packed is looked at one by one: a float, or more than 64 bits.
-    if not packed and any(type(value) is not int for value in present):
+def _integers(obis: str, column: Sequence[Value]) -> tuple[int, ...]:
+    """The values that are there. Raises RejectedError where one is not an integer."""
+    present = tuple(value for value in column if value is not None)
+    if any(type(value) is not int for value in present):
         raise RejectedError("bad_value", f"register {obis}: a value is not an integer")
-    integers = cast("Sequence[int]", present)
-    low, high = min(integers, default=0), max(integers, default=0)
-    if low < 0 or high > ENERGY_MAX:
-        raise RejectedError(
-            "bad_value", f"register {obis}: {low} to {high} is outside of 0 to {ENERGY_MAX}"
-        )
+    return cast("tuple[int, ...]", present)
 
 
 def _check_gap(gap: SlotGap) -> None:

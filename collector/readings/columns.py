@@ -5,12 +5,11 @@ buffers, and a process hands them to another as they are. It must not judge valu
 they cannot be packed.
 """
 
-from array import array
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, pairwise
 from struct import Struct, error
-from typing import overload
+from typing import NamedTuple, overload
 
 import msgspec
 
@@ -18,8 +17,6 @@ from contract.messages import MeterRead, Value
 from contract.registers import BY_OBIS
 
 VALUE_BYTES = 8
-LENGTH_BYTES = 4
-_ABSENT = 1
 _FORMS_KEPT = 256
 
 
@@ -135,26 +132,26 @@ def pack(
     absent: dict[int, bytes] = {}
     try:
         form = _form(codes, count)
-        offsets = array("q", offsets_ms).tobytes()
-        quality = array("q", qualities).tobytes()
+        offsets = form.signed.pack(*offsets_ms)
+        quality = form.signed.pack(*qualities)
         try:
-            values = form.pack(*chain.from_iterable(columns))
+            values = form.values.pack(*chain.from_iterable(columns))
         except error:
             absent = {
                 position: bytes(value is None for value in column)
                 for position, column in enumerate(columns)
                 if None in column
             }
-            values = form.pack(*(value or 0 for value in chain.from_iterable(columns)))
+            values = form.values.pack(*(value or 0 for value in chain.from_iterable(columns)))
     except (error, KeyError, OverflowError):
         return None
     names = "".join(serials)
     encoded = names.encode()
     if len(encoded) == len(names):
-        lengths = array("i", map(len, serials))
+        lengths = form.lengths.pack(*map(len, serials))
     else:
-        lengths = array("i", (len(serial.encode()) for serial in serials))
-    return Columns(codes, count, encoded, lengths.tobytes(), offsets, quality, values, absent)
+        lengths = form.lengths.pack(*(len(serial.encode()) for serial in serials))
+    return Columns(codes, count, encoded, lengths, offsets, quality, values, absent)
 
 
 def code_of(obis: str) -> str:
@@ -162,6 +159,15 @@ def code_of(obis: str) -> str:
     return "q" if BY_OBIS[obis].is_integer else "d"
 
 
+class _Form(NamedTuple):
+    """How a table of some registers and so many reads is packed."""
+
+    values: Struct
+    signed: Struct
+    lengths: Struct
+
+
 @lru_cache(maxsize=_FORMS_KEPT)
-def _form(registers: tuple[str, ...], count: int) -> Struct:
-    return Struct("".join(f"{count}{code_of(obis)}" for obis in registers))
+def _form(registers: tuple[str, ...], count: int) -> _Form:
+    codes = (f"{count}{code_of(obis)}" for obis in registers)
+    return _Form(Struct("=" + "".join(codes)), Struct(f"={count}q"), Struct(f"={count}i"))
