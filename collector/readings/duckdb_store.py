@@ -68,11 +68,11 @@ CREATE TABLE IF NOT EXISTS reads (
     station VARCHAR NOT NULL,
     meter VARCHAR NOT NULL,
     read_at TIMESTAMP_MS NOT NULL,
-    gateway VARCHAR NOT NULL,
-    slot TIMESTAMP_MS NOT NULL,
-    kind VARCHAR NOT NULL,
     quality BIGINT NOT NULL
 )"""
+
+# What the first files had and no query asked for: the ledger knows which batch brought a read.
+_NOT_KEPT = ("gateway", "slot", "kind")
 
 _UNAVAILABLE = (
     duckdb.OperationalError,
@@ -278,6 +278,8 @@ class DuckDbStore:
 
     def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(_CREATE)
+        for name in _NOT_KEPT:
+            connection.execute(f"ALTER TABLE reads DROP COLUMN IF EXISTS {name}")
         described = connection.execute("DESCRIBE reads").fetchall()
         self._fields = frozenset(str(row[0]) for row in described)
         row = connection.execute("SELECT coalesce(max(ordinal) + 1, 0) FROM reads").fetchone()
@@ -307,9 +309,6 @@ def _to_arrow(blocks: list[ReadBlock]) -> pa.Table:
             "station": _repeated(pa.array([block.station for block in blocks]), parts),
             "meter": _names(parts),
             "read_at": at.cast(pa.timestamp("ms")),
-            "gateway": _repeated(pa.array([block.gateway for block in blocks]), parts),
-            "slot": slots.cast(pa.timestamp("ms")),
-            "kind": _repeated(pa.array([block.kind.value for block in blocks]), parts),
             "quality": qualities,
         }
         for position, obis in enumerate(parts[0].registers):

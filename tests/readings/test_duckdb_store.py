@@ -61,6 +61,26 @@ def test_compaction_removes_rows_and_keeps_what_is_seen(tmp_path: Path) -> None:
     assert rows(path) == 3 * METERS + 1
 
 
+def test_a_file_of_the_first_form_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "reads.duckdb"
+    with contextlib.closing(duckdb.connect(str(path))) as connection:
+        connection.execute(
+            "CREATE TABLE reads (ordinal BIGINT NOT NULL, station VARCHAR NOT NULL,"
+            " meter VARCHAR NOT NULL, read_at TIMESTAMP_MS NOT NULL, gateway VARCHAR NOT NULL,"
+            " slot TIMESTAMP_MS NOT NULL, kind VARCHAR NOT NULL, quality BIGINT NOT NULL,"
+            " import_wh BIGINT)"
+        )
+        connection.execute(
+            "INSERT INTO reads VALUES (0, 'S1', 'm00000', make_timestamp_ms(?), 'GW',"
+            " make_timestamp_ms(?), 'index', 0, 7)",
+            [int(SLOT.timestamp() * 1000), int(SLOT.timestamp() * 1000)],
+        )
+    with contextlib.closing(DuckDbStore(path)) as store:
+        store.append([scan(0)])
+        first, second = store.readings("m00000", SLOT, SLOT + DAY)
+        assert (first.values, second.values["1-0:1.8.0"]) == ({"1-0:1.8.0": 7}, 0)
+
+
 def test_the_first_value_stands_and_quality_bits_add_up(tmp_path: Path) -> None:
     store = DuckDbStore(tmp_path / "reads.duckdb")
     for value, quality in ((1, 4), (2, 1)):
