@@ -99,3 +99,13 @@ def test_the_closure_can_refuse() -> None:
     assert "sqlalchemy" in outside("gateway")
     assert "pymodbus" in outside("collector")
     assert "paho" not in outside("gateway") | outside("collector")
+
+
+def test_the_receiver_is_small() -> None:
+    """A second process on a small machine carries only what taking messages needs."""
+    heavy = "('duckdb','fastapi','pyarrow','pydantic','sqlalchemy','structlog','urllib3')"
+    script = f"import collector.intake.receiver, sys; print(set({heavy}) & set(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"

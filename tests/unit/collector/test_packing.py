@@ -13,6 +13,7 @@ from collector.intake.wire import (
     Arrived,
     Connected,
     Done,
+    Down,
     Dropped,
     Publish,
     framed,
@@ -151,8 +152,8 @@ def test_a_scan_from_the_future_is_packed_and_still_refused() -> None:
 
 @given(st.integers(1, 40))
 def test_orders_come_through_however_they_are_cut(cut: int) -> None:
-    orders = [Done(2, [1, 2, 65_535]), Publish("songlo/v1/GW1/ack", b"{}"), Done(3, [])]
-    data = b"".join(map(framed, orders))
+    orders: list[Down] = [Done(2, [1, 2, 65_535]), Publish("songlo/v1/GW1/ack", b"{}"), Done(3, [])]
+    data = b"".join([framed(order) for order in orders])
     frames = frames_down()
     heard = [m for at in range(0, len(data), cut) for m in frames.feed(data[at : at + cut])]
     assert heard == orders
