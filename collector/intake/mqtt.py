@@ -6,6 +6,7 @@ that the broker's window of messages in flight bounds what is held, and a persis
 what was not dealt with.
 """
 
+import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -98,6 +99,7 @@ class Session:
         self._client.on_subscribe = self._on_subscribe
         self._client.on_publish = self._on_publish
         self._client.on_message = self._on_message
+        self._client.on_socket_open = _at_once
         # Whoever drives this session writes when the socket takes it: paho need not at once.
         self._client.on_socket_register_write = lambda *_: None
 
@@ -119,14 +121,14 @@ class Session:
 
     def fileno(self) -> int | None:
         """The socket to be waited for, where there is one."""
-        socket = self._client.socket()
-        return None if socket is None else int(socket.fileno())
+        sock = self._client.socket()
+        return None if sock is None else int(sock.fileno())
 
     @property
     def has_read_ahead(self) -> bool:
         """Whether there is something to read that the socket shows no more: TLS has it."""
-        socket = self._client.socket()
-        return isinstance(socket, ssl.SSLSocket) and socket.pending() > 0
+        sock = self._client.socket()
+        return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
     @property
     def wants_to_write(self) -> bool:
@@ -266,3 +268,9 @@ class Session:
             return
         payload = bytes(message.payload)
         self._arrived(Arrival(topic, payload, message.retain, message.mid, message.qos))
+
+
+def _at_once(_client: paho.Client, _data: object, sock: "paho.SocketLike") -> None:
+    """Have small packets leave at once: a PUBACK that waits for company holds up the window."""
+    if isinstance(sock, socket.socket):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, func, select, tuple_, update
 
-from collector.ledger.progress import Pair, ProgressRepository
+from collector.ledger.beyond import Pair
+from collector.ledger.progress import ProgressRepository
 from collector.ledger.tables import epochs, gateways, receipts
 
 

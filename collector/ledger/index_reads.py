@@ -7,9 +7,8 @@ and reported. It must not know what is billed from the reads, nor judge what a r
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import itemgetter
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from collector.ledger.nearest import Asked, NearestRead, nearest
@@ -38,8 +37,26 @@ _INSERT_POSTGRESQL = """
     ON CONFLICT DO NOTHING
 """
 
+# CROSS JOIN: SQLite would rather look at every read there is than for each of those asked for.
+_STORED_SQLITE = """
+    WITH asked(at, meter, register) AS (VALUES {keys})
+    SELECT i.at, i.meter, i.register, i.value
+    FROM asked CROSS JOIN index_reads AS i
+        ON i.at = asked.at AND i.meter = asked.meter AND i.register = asked.register
+"""
+_STORED_POSTGRESQL = """
+    SELECT i.at, i.meter, i.register, i.value
+    FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS asked(at, meter, register)
+    JOIN index_reads AS i
+        ON i.at = asked.at AND i.meter = asked.meter AND i.register = asked.register
+"""
+
 _Row = tuple[int, str, str, int, int, str, int, str, str, int]
-_identity = itemgetter(0, 1, 2)
+_Identity = tuple[int, str, str]
+
+
+def _identity(row: _Row) -> _Identity:
+    return row[:3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,35 +191,31 @@ class IndexReadRepository:
         return self._connection.exec_driver_sql(_INSERT_SQLITE, rows).rowcount
 
     def _conflicts(self, rows: list[_Row]) -> list[IndexConflict]:
-        c = index_reads.c
         found = []
         for start in range(0, len(rows), COMPARE_ROWS):
             part = rows[start : start + COMPARE_ROWS]
-            keys = [(from_ms(row[0]), row[1], row[2]) for row in part]
-            stored = {
-                (at, meter, register): value
-                for at, meter, register, value in self._connection.execute(
-                    select(c.at, c.meter, c.register, c.value).where(
-                        tuple_(c.at, c.meter, c.register).in_(keys)
-                    )
-                )
-            }
-            for key, row in zip(keys, part, strict=True):
-                kept = stored[key]
-                if kept != row[3]:
+            stored = self._stored([_identity(row) for row in part])
+            for at, meter, register, value, _, _, _, gateway, epoch, seq in part:
+                kept = stored[at, meter, register]
+                if kept != value:
                     found.append(
                         IndexConflict(
-                            meter=row[1],
-                            register=row[2],
-                            at=key[0],
-                            value_kept=kept,
-                            value_refused=row[3],
-                            gateway=row[7],
-                            epoch=row[8],
-                            seq=row[9],
+                            meter, register, from_ms(at), kept, value, gateway, epoch, seq
                         )
                     )
         return found
+
+    def _stored(self, keys: Sequence[_Identity]) -> dict[_Identity, int]:
+        """The values that are stored under `keys`."""
+        parameters: tuple[object, ...]
+        if self._connection.dialect.name == "postgresql":
+            statement = _STORED_POSTGRESQL
+            parameters = tuple(list(column) for column in zip(*keys, strict=True))
+        else:
+            statement = _STORED_SQLITE.format(keys=",".join(["(?,?,?)"] * len(keys)))
+            parameters = tuple(part for key in keys for part in key)
+        rows = self._connection.exec_driver_sql(statement, parameters)
+        return {(at, meter, register): value for at, meter, register, value in rows}
 
     def _keep_aside(self, found: Sequence[IndexConflict], recorded_at: datetime) -> None:
         if not found:

@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, literal, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
+from collector.ledger.beyond import Pair, ranges_beyond, ranges_of_epoch
 from collector.ledger.ranges import Range, merged, missing, reach
-from collector.ledger.tables import epochs, gaps, gateways, receipts
+from collector.ledger.tables import epochs, gateways
 from contract.messages import Ack, AckEpoch
 
 # An ack names the epochs heard of in this time, the most recent ones first when there are more.
@@ -19,13 +20,6 @@ ACK_EPOCHS_MAX = 500
 
 # Ranges beyond `upto` that one ack names; what does not fit is sent again later, which is harmless.
 ACK_RANGES_MAX = 1_000
-
-# The reason of a gap in an epoch that its gateway lists no more. No ack covers it: whoever has that
-# epoch after all (a card that was put back, a clone's original, a gateway that delivered it before
-# this ledger came back from a backup) must not forget it.
-EPOCH_GONE = "epoch_gone"
-
-Pair = tuple[str, str]
 
 
 class ProgressRepository:
@@ -59,7 +53,7 @@ class ProgressRepository:
             .with_for_update()
         ).all()
         upto = {(gateway, epoch): value for gateway, epoch, value in rows}
-        done = self._beyond(epochs.c.gateway.in_(sorted(names)), now)
+        done = ranges_beyond(self._connection, names, now - ACK_EPOCHS_FOR)
         moved: dict[Pair, int] = {}
         for pair, ranges in done.items():
             reached = reach(upto[pair], ranges)
@@ -77,7 +71,9 @@ class ProgressRepository:
             )
         )
         upto = {(gateway, epoch): value for gateway, epoch, value in rows}
-        return self._acks(names, upto, self._beyond(columns.gateway.in_(sorted(names)), now), now)
+        return self._acks(
+            names, upto, ranges_beyond(self._connection, names, now - ACK_EPOCHS_FOR), now
+        )
 
     def positions(self, now: datetime) -> dict[str, tuple[int, int]]:
         """Per gateway its generation and the sum of its `upto`s: they move when an ack does."""
@@ -156,39 +152,11 @@ class ProgressRepository:
             ).scalars()
         )
 
-    def _beyond(self, which: ColumnElement[bool], now: datetime) -> dict[Pair, list[Range]]:
-        """Per epoch the merged ranges above `upto` that need not be sent again."""
-        recent = epochs.c.last_seen_at >= now - ACK_EPOCHS_FOR
-        found: dict[Pair, list[Range]] = defaultdict(list)
-        for gateway, epoch, first, last in self._connection.execute(_islands(which & recent)):
-            found[gateway, epoch].append((first, last))
-        lost = (
-            select(gaps.c.gateway, gaps.c.epoch, gaps.c.seq_from, gaps.c.seq_to)
-            .join(epochs, (epochs.c.gateway == gaps.c.gateway) & (epochs.c.epoch == gaps.c.epoch))
-            .where(
-                which,
-                recent,
-                gaps.c.source == "seq",
-                gaps.c.reason != EPOCH_GONE,
-                gaps.c.seq_to > epochs.c.upto,
-            )
-        )
-        for gateway, epoch, first, last in self._connection.execute(lost):
-            found[gateway, epoch].append((first, last))
-        return {pair: merged(ranges) for pair, ranges in found.items()}
-
     def ranges(self, gateway: str, epoch: str) -> list[Range]:
         """All that is complete or known to be lost of one epoch, from 1 on."""
         which = (epochs.c.gateway == gateway) & (epochs.c.epoch == epoch)
         upto = self._connection.execute(select(epochs.c.upto).where(which)).scalar_one_or_none()
-        rows = self._connection.execute(_islands(which))
-        ranges = [(first, last) for _, _, first, last in rows]
-        lost = self._connection.execute(
-            select(gaps.c.seq_from, gaps.c.seq_to).where(
-                gaps.c.gateway == gateway, gaps.c.epoch == epoch, gaps.c.source == "seq"
-            )
-        )
-        ranges += [(first, last) for first, last in lost]
+        ranges = ranges_of_epoch(self._connection, gateway, epoch)
         if upto:
             ranges.append((1, upto))
         return merged(ranges)
@@ -208,32 +176,3 @@ class ProgressRepository:
                     for (gateway, epoch), value in sorted(moved.items())
                 ],
             )
-
-
-def _islands(which: ColumnElement[bool]) -> Select[str, str, int, int]:
-    """The runs of complete receipts above `upto` of the epochs that `which` picks."""
-    number = func.row_number().over(
-        partition_by=(receipts.c.gateway, receipts.c.epoch), order_by=receipts.c.seq
-    )
-    inner = (
-        select(
-            receipts.c.gateway,
-            receipts.c.epoch,
-            receipts.c.seq,
-            (receipts.c.seq - number).label("island"),
-        )
-        .select_from(epochs)
-        .join(
-            receipts,
-            (receipts.c.gateway == epochs.c.gateway)
-            & (receipts.c.epoch == epochs.c.epoch)
-            & (receipts.c.seq > epochs.c.upto),
-        )
-        .where(which, receipts.c.state == literal("complete"))
-        .subquery()
-    )
-    return (
-        select(inner.c.gateway, inner.c.epoch, func.min(inner.c.seq), func.max(inner.c.seq))
-        .group_by(inner.c.gateway, inner.c.epoch, inner.c.island)
-        .order_by(inner.c.gateway, inner.c.epoch, func.min(inner.c.seq))
-    )

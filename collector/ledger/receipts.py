@@ -32,11 +32,18 @@ _ADD_POSTGRESQL = f"""
         %s::bigint[], %s::int[], %s::int[], %s::bigint[], %s::bigint[])
 """  # noqa: S608 a constant
 
-_LOOK = """
-    SELECT gateway, epoch, seq, sha256, state, content FROM receipts
-    WHERE (gateway, epoch, seq) IN ({keys})
+# CROSS JOIN: SQLite would rather look at every receipt there is than for each of those asked for.
+_LOOK_SQLITE = """
+    WITH asked(gateway, epoch, seq) AS (VALUES {keys})
+    SELECT r.gateway, r.epoch, r.seq, r.sha256, r.state, r.content
+    FROM asked CROSS JOIN receipts AS r
+        ON r.gateway = asked.gateway AND r.epoch = asked.epoch AND r.seq = asked.seq
 """
 _KEYS_POSTGRESQL = "SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])"
+_LOOK_POSTGRESQL = f"""
+    SELECT gateway, epoch, seq, sha256, state, content FROM receipts
+    WHERE (gateway, epoch, seq) IN ({_KEYS_POSTGRESQL})
+"""  # noqa: S608 a constant
 
 _COMPLETE_SQLITE = """
     UPDATE receipts SET state = 'complete', completed_at = ?
@@ -93,10 +100,10 @@ class ReceiptRows:
         for first in range(0, len(wanted), KEYS_AT_ONCE):
             part = wanted[first : first + KEYS_AT_ONCE]
             if self._postgresql:
-                statement = _LOOK.format(keys=_KEYS_POSTGRESQL)
+                statement = _LOOK_POSTGRESQL
                 values: tuple[object, ...] = _columns(part)
             else:
-                statement = _LOOK.format(keys="VALUES " + ",".join(["(?,?,?)"] * len(part)))
+                statement = _LOOK_SQLITE.format(keys=",".join(["(?,?,?)"] * len(part)))
                 values = tuple(value for key in part for value in key)
             for row in self._connection.exec_driver_sql(statement, values):
                 gateway, epoch, seq, sha256, state, content = row

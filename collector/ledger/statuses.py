@@ -10,7 +10,8 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, select, update
 
-from collector.ledger.progress import EPOCH_GONE, ProgressRepository
+from collector.ledger.beyond import EPOCH_GONE
+from collector.ledger.progress import ProgressRepository
 from collector.ledger.ranges import Range, missing
 from collector.ledger.statements import upsert
 from collector.ledger.tables import epochs, gaps, gateways
