@@ -26,11 +26,12 @@ from collector.intake.wire import (
     Subscribed,
 )
 
-# Messages published and not yet taken by the broker, at most; what comes beyond waits here.
-IN_FLIGHT_MAX = 200
+# Messages published and not yet taken by the broker, at most; what comes beyond waits here. Few:
+# paho reads as many packets in one go as there are messages under way.
+IN_FLIGHT_MAX = 20
 
-# Packets taken in one go: between goes others are looked after.
-PACKETS_AT_ONCE = 50
+# Messages taken in one go, about: between goes others are looked after.
+MESSAGES_AT_ONCE = 20
 
 RECONNECT_MIN_S = 1.0
 RECONNECT_MAX_S = 30.0
@@ -136,8 +137,9 @@ class Session:
         return bool(self._client.want_write())
 
     def read(self) -> None:
-        """Take packets while there are any."""
-        for _ in range(PACKETS_AT_ONCE):
+        """Take some packets while there are any."""
+        first = self._count
+        while self._count < first + MESSAGES_AT_ONCE:
             before = self._count
             if self._client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or before == self._count:
                 return
