@@ -30,7 +30,7 @@ INBOX_MAX = 2_000
 PIPE_BYTES = 1 << 20
 
 # A group is complete when nothing has come for so long, or after so long in all.
-GATHER_S = 0.02
+GATHER_S = 0.01
 GATHER_MAX_S = 0.25
 
 # A receiver that ends by itself is started again after this long.
