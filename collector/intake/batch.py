@@ -249,6 +249,7 @@ def decode(message: Message, now: datetime) -> Taken | Poison:
 def _unpacked(message: Message, scan: PackedScan, now: datetime) -> Taken | Poison:
     """A scan that was checked by whoever packed it, all but its time."""
     topic, payload = message.topic, message.payload
+    digest = sha256(payload).digest()
     key = BatchKey(scan.gateway, scan.epoch, scan.seq)
     batch = Batch(
         v=1,
@@ -259,6 +260,6 @@ def _unpacked(message: Message, scan: PackedScan, now: datetime) -> Taken | Pois
     try:
         check_instants(batch, now)
     except RejectedError as error:
-        return Poison(topic, payload, scan.sha256, error.code, str(error), key)
+        return Poison(topic, payload, digest, error.code, str(error), key)
     tables = [Reads(table.registers, PackedReads(table)) for table in scan.tables]
-    return Taken(topic, payload, key, scan.sha256, batch, tables)
+    return Taken(topic, payload, key, digest, batch, tables)

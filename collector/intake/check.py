@@ -114,12 +114,12 @@ def _check_table(table: Table) -> Columns | None:
         )
     if max(qualities) > QUALITY_MAX:
         raise RejectedError("bad_quality", f"quality {max(qualities)} is above {QUALITY_MAX}")
-    values: list[tuple[Any, ...]] = list(zip(*rows, strict=True))
+    values: list[Any] = list(chain.from_iterable(rows))
     columns = pack(table.registers, serials, offsets_ms, values, qualities)
     for position, obis in enumerate(table.registers):
         # A momentary value is any finite number: JSON has no other, and VEE judges it.
         if obis in _INTEGERS:
-            column = values[position]
+            column = values[position :: len(table.registers)]
             if columns is None or position in columns.absent:
                 column = _integers(obis, column)
             low, high = min(column, default=0), max(column, default=0)
@@ -130,12 +130,12 @@ def _check_table(table: Table) -> Columns | None:
     return columns
 
 
-def _integers(obis: str, column: Sequence[Value]) -> tuple[int, ...]:
+def _integers(obis: str, column: Sequence[Value]) -> list[int]:
     """The values that are there. Raises RejectedError where one is not an integer."""
-    present = tuple(value for value in column if value is not None)
+    present = [value for value in column if value is not None]
     if any(type(value) is not int for value in present):
         raise RejectedError("bad_value", f"register {obis}: a value is not an integer")
-    return cast("tuple[int, ...]", present)
+    return cast("list[int]", present)
 
 
 def _check_gap(gap: SlotGap) -> None:

@@ -5,7 +5,6 @@ finds out what is wrong with it. It knows no clock: whether the scan's time can 
 """
 
 from datetime import datetime
-from hashlib import sha256
 
 import msgspec
 
@@ -16,12 +15,11 @@ from contract.topics import BatchTopic, TopicError, parse
 
 
 class PackedScan(msgspec.Struct, frozen=True, array_like=True):
-    """A batch that is a scan, with its hash; `tables` are those that have reads."""
+    """A batch that is a scan; `tables` are those that have reads."""
 
     gateway: str
     epoch: str
     seq: int
-    sha256: bytes
     station: str
     clock: Clock
     kind: ScanKind
@@ -48,7 +46,6 @@ def packed(topic: str, payload: bytes) -> PackedScan | None:
         parsed.gateway,
         parsed.epoch,
         parsed.seq,
-        sha256(payload).digest(),
         batch.station,
         batch.clock,
         scan.kind,

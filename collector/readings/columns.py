@@ -16,7 +16,6 @@ import msgspec
 from contract.messages import MeterRead, Value
 from contract.registers import BY_OBIS
 
-VALUE_BYTES = 8
 _FORMS_KEPT = 256
 
 
@@ -24,10 +23,10 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
     """Reads of meters that have the same registers; all numbers in the machine's own byte order.
 
     `names` are the meters' serials one after another in UTF-8, `name_bytes` their lengths as 32-bit
-    integers. `offsets_ms` and `qualities` are 64-bit integers. `values` has a column of 64 bits a
-    value for each register, integers or floats as the catalogue says; `absent` has, of each column
-    (by its position) in which values are absent, one byte a read, 1 where it is: the value itself
-    is 0 there.
+    integers. `offsets_ms` and `qualities` are 64-bit integers. `values` has of each read, one after
+    another, the values of all registers, 64 bits each, integers or floats as the catalogue says;
+    `absent` has, for each register (by its position) of which values are absent, one byte a read, 1
+    where it is: the value itself is 0 there.
     """
 
     registers: tuple[str, ...]
@@ -49,12 +48,11 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
 
     def column(self, position: int) -> Sequence[Value]:
         """The values of one register, in order."""
-        width = self.count * VALUE_BYTES
-        part = memoryview(self.values)[position * width : (position + 1) * width]
+        width = len(self.registers)
         values: Sequence[Value] = (
-            part.cast("q").tolist()
+            memoryview(self.values).cast("q")[position::width].tolist()
             if BY_OBIS[self.registers[position]].is_integer
-            else part.cast("d").tolist()
+            else memoryview(self.values).cast("d")[position::width].tolist()
         )
         missing = self.absent.get(position)
         if missing is None:
@@ -63,15 +61,14 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
 
     def reads(self) -> list[MeterRead]:
         """The reads as a batch has them."""
-        rows = zip(*map(self.column, range(len(self.registers))), strict=True)
         offsets = memoryview(self.offsets_ms).cast("q")
         qualities = memoryview(self.qualities).cast("q")
-        return [
-            (serial, offset_ms, list(row), quality)
-            for serial, offset_ms, row, quality in zip(
-                self.serials(), offsets, rows, qualities, strict=True
-            )
-        ]
+        rows = list(map(list, _form(self.registers, self.count).row.iter_unpack(self.values)))
+        for position, missing in self.absent.items():
+            for row, gone in zip(rows, missing, strict=True):
+                if gone:
+                    row[position] = None
+        return list(zip(self.serials(), offsets, rows, qualities, strict=True))
 
 
 class PackedReads(Sequence[MeterRead]):
@@ -110,39 +107,41 @@ def columns_of(registers: Sequence[str], reads: Sequence[MeterRead]) -> Columns 
     if isinstance(reads, PackedReads):
         return reads.columns
     serials, offsets_ms, rows, qualities = zip(*reads, strict=True)
-    columns = list(zip(*rows, strict=True))
-    if len(columns) != len(registers):
-        raise ValueError(f"{len(columns)} values for {len(registers)} registers")
-    return pack(registers, serials, offsets_ms, columns, qualities)
+    widths = set(map(len, rows))
+    if widths != {len(registers)}:
+        raise ValueError(f"{widths} values for {len(registers)} registers")
+    return pack(registers, serials, offsets_ms, list(chain.from_iterable(rows)), qualities)
 
 
 def pack(
     registers: Sequence[str],
     serials: Sequence[str],
     offsets_ms: Sequence[int],
-    columns: Sequence[Sequence[Value]],
+    values: Sequence[Value],
     qualities: Sequence[int],
 ) -> Columns | None:
-    """Columns as one value; None where a value does not fit its register's 64 bits.
+    """Reads as one value; None where something does not fit its register's 64 bits.
 
-    A float in an integer's place does not fit; an integer in a float's place becomes one.
+    `values` are those of the first read, then those of the second, and so on. A float in an
+    integer's place does not fit; an integer in a float's place becomes one.
     """
     codes = tuple(registers)
-    count = len(serials)
     absent: dict[int, bytes] = {}
     try:
-        form = _form(codes, count)
+        form = _form(codes, len(serials))
         offsets = form.signed.pack(*offsets_ms)
         quality = form.signed.pack(*qualities)
         try:
-            values = form.values.pack(*chain.from_iterable(columns))
+            packed = form.values.pack(*values)
         except error:
+            width = len(codes)
+            columns = [values[position::width] for position in range(width)]
             absent = {
                 position: bytes(value is None for value in column)
                 for position, column in enumerate(columns)
                 if None in column
             }
-            values = form.values.pack(*(value or 0 for value in chain.from_iterable(columns)))
+            packed = form.values.pack(*(value or 0 for value in values))
     except (error, KeyError, OverflowError):
         return None
     names = "".join(serials)
@@ -151,7 +150,7 @@ def pack(
         lengths = form.lengths.pack(*map(len, serials))
     else:
         lengths = form.lengths.pack(*(len(serial.encode()) for serial in serials))
-    return Columns(codes, count, encoded, lengths, offsets, quality, values, absent)
+    return Columns(codes, len(serials), encoded, lengths, offsets, quality, packed, absent)
 
 
 def code_of(obis: str) -> str:
@@ -162,6 +161,7 @@ def code_of(obis: str) -> str:
 class _Form(NamedTuple):
     """How a table of some registers and so many reads is packed."""
 
+    row: Struct
     values: Struct
     signed: Struct
     lengths: Struct
@@ -169,5 +169,7 @@ class _Form(NamedTuple):
 
 @lru_cache(maxsize=_FORMS_KEPT)
 def _form(registers: tuple[str, ...], count: int) -> _Form:
-    codes = (f"{count}{code_of(obis)}" for obis in registers)
-    return _Form(Struct("=" + "".join(codes)), Struct(f"={count}q"), Struct(f"={count}i"))
+    row = "".join(map(code_of, registers))
+    return _Form(
+        Struct("=" + row), Struct("=" + row * count), Struct(f"={count}q"), Struct(f"={count}i")
+    )

@@ -34,7 +34,7 @@ from collector.readings.check import (
     separate,
     to_ms,
 )
-from collector.readings.columns import VALUE_BYTES, Columns, code_of, columns_of
+from collector.readings.columns import Columns, code_of, columns_of
 from collector.readings.port import (
     ReadBlock,
     Refused,
@@ -311,8 +311,7 @@ def _to_arrow(blocks: list[ReadBlock]) -> pa.Table:
             "read_at": at.cast(pa.timestamp("ms")),
             "quality": qualities,
         }
-        for position, obis in enumerate(parts[0].registers):
-            columns[BY_OBIS[obis].field] = _values(parts, position)
+        columns |= _values(parts)
     except (pa.ArrowException, OverflowError, ValueError) as error:
         raise _NotColumnar from error
     extent = pc.min_max(at).as_py()
@@ -350,24 +349,30 @@ def _names(parts: list[Columns]) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(lengths), buffers)
 
 
-def _values(parts: list[Columns], position: int) -> pa.Array:
-    """One register's values, null where absent. Raises _NotColumnar where one is not finite."""
-    kind = pa.int64() if code_of(parts[0].registers[position]) == "q" else pa.float64()
-    column = _joined(kind, [_values_of(part, position) for part in parts])
-    if kind == pa.float64() and pc.all(pc.is_finite(column)).as_py() is False:
-        raise _NotColumnar
-    if all(position not in part.absent for part in parts):
-        return column
-    gone = [part.absent.get(position, bytes(part.count)) for part in parts]
-    return pc.if_else(_joined(pa.uint8(), gone).cast(pa.bool_()), pa.scalar(None, kind), column)
+def _values(parts: list[Columns]) -> dict[str, pa.Array]:
+    """Each register's values, null where absent. Raises _NotColumnar where one is not finite."""
+    registers = parts[0].registers
+    integers = _joined(pa.int64(), [part.values for part in parts])
+    # The same bits, as rows of integers and as rows of floats: of each, some columns make sense.
+    rows = {
+        "q": pa.FixedSizeListArray.from_arrays(integers, len(registers)),
+        "d": pa.FixedSizeListArray.from_arrays(integers.view(pa.float64()), len(registers)),
+    }
+    columns: dict[str, pa.Array] = {}
+    for position, obis in enumerate(registers):
+        code = code_of(obis)
+        column = pc.list_element(rows[code], position)
+        if code == "d" and pc.all(pc.is_finite(column)).as_py() is False:
+            raise _NotColumnar
+        if any(position in part.absent for part in parts):
+            gone = [part.absent.get(position, bytes(part.count)) for part in parts]
+            missing = _joined(pa.uint8(), gone).cast(pa.bool_())
+            column = pc.if_else(missing, pa.scalar(None, column.type), column)
+        columns[BY_OBIS[obis].field] = column
+    return columns
 
 
-def _values_of(part: Columns, position: int) -> memoryview:
-    width = part.count * VALUE_BYTES
-    return memoryview(part.values)[position * width : (position + 1) * width]
-
-
-def _joined(kind: pa.DataType, parts: Sequence[bytes | memoryview]) -> pa.Array:
+def _joined(kind: pa.DataType, parts: Sequence[bytes]) -> pa.Array:
     data = b"".join(parts)
     return pa.Array.from_buffers(
         kind, len(data) // (kind.bit_width // 8), [None, pa.py_buffer(data)]
