@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contract.messages import MissingReason
 from contract.registers import BY_OBIS
+from gateway.advice import advice
+from gateway.line_options import tcp_endpoint
 from gateway.meters.profile import MeterProfile, Parity
 
 if TYPE_CHECKING:
@@ -20,31 +21,6 @@ if TYPE_CHECKING:
     from gateway.read_once import Reading
 
 RTU_ADDRESS_MAX = 247  # Modbus over Serial Line V1.02, 2.2; 0 is a broadcast, which none answers
-_MODBUS_PORT = 502
-
-_ADVICE = {
-    MissingReason.TIMEOUT: (
-        "Nobody answers at this address. Try the address that the meter's display shows, another "
-        "--baud or --parity, the wires A and B exchanged, and look for a second meter that has the "
-        "same address."
-    ),
-    MissingReason.BAD_REPLY: (
-        "The meter answers something else than was asked. Look for a second master or a second "
-        "meter with this address on the line."
-    ),
-    MissingReason.EXCEPTION: (
-        "The meter answers, but refuses. This profile may be of another model: compare it with "
-        "the type plate."
-    ),
-    MissingReason.NOT_AVAILABLE: (
-        "The meter answers that it has no values. Is it connected to the mains on all phases?"
-    ),
-}
-_ADVICE_SERIAL_DOWN = (
-    "See `ls -l /dev/serial/by-path` for the adapter's name, whether you may use it (group "
-    "dialout), and whether another program, such as the gateway itself, has it open."
-)
-_ADVICE_TCP_DOWN = "Check the address and the port, and whether the device can be reached (ping)."
 
 
 def read(  # noqa: PLR0913 - these are the options of a command
@@ -87,7 +63,7 @@ def read(  # noqa: PLR0913 - these are the options of a command
         words = asyncio.run(words_once(endpoint, model, address)) if dump else {}
     except ReadFailed as failure:
         typer.echo(f"{endpoint}, address {address}: {failure}", err=True)
-        typer.echo(_advice(failure.reason, is_serial=serial is not None), err=True)
+        typer.echo(advice(failure.reason, failure.detail, is_serial=serial is not None), err=True)
         raise typer.Exit(1) from None
     typer.echo(_as_json(reading) if as_json else _as_table(reading))
     if dump is not None:
@@ -107,7 +83,7 @@ def _write(path: Path, profile: MeterProfile, words: dict[int, int]) -> None:
 def _endpoint(
     tcp: str | None, serial: str | None, baud: int, parity: Parity, address: int
 ) -> "Endpoint":
-    from gateway.lines.endpoints import SerialEndpoint, TcpEndpoint  # noqa: PLC0415
+    from gateway.lines.endpoints import SerialEndpoint  # noqa: PLC0415
 
     if serial is not None and tcp is None:
         if not 1 <= address <= RTU_ADDRESS_MAX:
@@ -115,10 +91,7 @@ def _endpoint(
         return SerialEndpoint(serial, baud, parity)
     if tcp is None or serial is not None:
         raise typer.BadParameter("give either --tcp HOST:PORT or --serial DEVICE")
-    host, _, port = tcp.rpartition(":") if ":" in tcp else (tcp, "", str(_MODBUS_PORT))
-    if not host or not port.isdecimal() or not 1 <= int(port) <= 0xFFFF:
-        raise typer.BadParameter(f"--tcp is HOST:PORT, as in 192.168.1.20:502, not {tcp!r}")
-    return TcpEndpoint(host.strip("[]"), int(port))
+    return tcp_endpoint(tcp)
 
 
 def _profile(name: str) -> MeterProfile:
@@ -138,12 +111,6 @@ def _profile(name: str) -> MeterProfile:
     if not isinstance(profile, MeterProfile):
         raise typer.BadParameter(f"--profile: {name} is not of a Modbus meter")
     return profile
-
-
-def _advice(reason: MissingReason, *, is_serial: bool) -> str:
-    if reason is MissingReason.LINE_DOWN:
-        return _ADVICE_SERIAL_DOWN if is_serial else _ADVICE_TCP_DOWN
-    return _ADVICE[reason]
 
 
 def _at(reading: "Reading") -> str:
