@@ -12,6 +12,7 @@ import typer
 from gateway.profile_cli import profile
 from gateway.read_cli import read
 from gateway.scan_cli import scan
+from gateway.watch_cli import watch
 
 if TYPE_CHECKING:
     from gateway.config import StationConfig
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command("read")(read)
 app.command("scan")(scan)
+app.command("watch")(watch)
 app.command("profile")(profile)
 
 _Config = Annotated[Path, typer.Option("--config", help="The station file.")]

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,42 +10,18 @@ import yaml
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.meters.vectors import VECTORS_SUFFIX, parse_vectors
-from gateway.profiles import built_in
+from tests.commissioning import command
+from tests.commissioning.meters import memory, meters
 from tests.gateway_iec.meter import Meter, MeterLine, household
 from tests.gateway_lines.slave import Fault, PtySlave, Slave, TcpSlave
 
-Words = Callable[[int, int], int]
-
-
-def memory(profile: str, vector: int = 0) -> dict[int, int]:
-    """What a meter of a shipped profile has in its registers, from the profile's own vectors."""
-    text = (built_in() / f"{profile}{VECTORS_SUFFIX}").read_text("utf-8")
-    return parse_vectors(text, profile).vectors[vector].memory()
-
-
-def meters(**profiles: str) -> tuple[list[int], Words]:
-    """Units `u7="eastron-sdm120"` and their words."""
-    memories = {int(unit[1:]): memory(profile) for unit, profile in profiles.items()}
-    return list(memories), lambda unit, address: memories[unit].get(address, 0)
-
 
 async def start(*arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-c", "from gateway.cli import app; app(prog_name='songlo gateway')", "scan"),
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "300"},
-    )
+    return await command.start("scan", *arguments)
 
 
 async def run(*arguments: str) -> tuple[int, str, str]:
-    process = await start(*arguments)
-    out, err = await asyncio.wait_for(process.communicate(), 50)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), " ".join(err.decode().split())
+    return await command.run("scan", *arguments)
 
 
 @pytest.mark.asyncio
