@@ -1,4 +1,4 @@
-"""The gateway's commands, as people type them: `songlo gateway run|check|scan|read …`.
+"""The gateway's commands, as people type them: `songlo gateway run|check|scan|read|watch|status …`.
 
 Parses, calls, prints. It must not decide anything, and imports what a command needs only when it
 is run, so that `check` and `--help` start at once.
@@ -12,6 +12,7 @@ import typer
 from gateway.profile_cli import profile
 from gateway.read_cli import read
 from gateway.scan_cli import scan
+from gateway.status_cli import status
 from gateway.watch_cli import watch
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command("read")(read)
 app.command("scan")(scan)
 app.command("watch")(watch)
+app.command("status")(status)
 app.command("profile")(profile)
 
 _Config = Annotated[Path, typer.Option("--config", help="The station file.")]
