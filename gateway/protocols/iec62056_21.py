@@ -83,7 +83,8 @@ class Session:
     """One session with the meter at `address`, or with the only one on the line if it is empty.
 
     Garbage of any kind gives `Failed`, never an exception; bytes may come in pieces of any size.
-    `was_repeated` says that a message was asked for twice, so that one may come after the end.
+    `was_repeated` says that something was asked for twice because nothing whole came the first
+    time, so that an answer may come after the end.
     """
 
     def __init__(self, task: Task, address: str = "", settings: Settings = DEFAULTS) -> None:
@@ -103,7 +104,7 @@ class Session:
         self._line = bytearray()
         self._message = bytearray()
         self._repeats = 0
-        self.was_repeated = False  # anything at all: the answer to the first time may still come
+        self.was_repeated = False  # after silence: the answer to the first time may still come
         self._was_repeated_before = False  # the present command was sent
         self._waiting = list(task.commands) if isinstance(task, Programming) else []
         self._current: Command | None = None
@@ -159,11 +160,13 @@ class Session:
         elif self._state not in (_State.HUNTING, _State.MESSAGE, _State.CHECK):
             return
         elif self._heard:
+            self.was_repeated = True
             self._ask_again("a message is not whole")
         elif self._answer_blocks:
             # Whether the acknowledgement or the next block was lost cannot be told.
             self._give_up(Failure.SILENT, "no further block")
         elif self._current is not None or self._on_acknowledged is not None:
+            self.was_repeated = True
             self._say_again("no answer to a command")
         else:
             self._fail_unheard("no data after the identification")
@@ -197,7 +200,6 @@ class Session:
             self._give_up(Failure.GARBLED, f"{detail}, {REPEATS_MAX + 1} times")
             return
         self._repeats += 1
-        self.was_repeated = True
         last_sent = self._last_sent
         self._send(bytes((NAK,)))
         self._last_sent = last_sent
@@ -207,7 +209,6 @@ class Session:
             self._give_up(Failure.SILENT, f"{detail}, {REPEATS_MAX + 1} times")
             return
         self._repeats += 1
-        self.was_repeated = True
         self._send(self._last_sent)
 
     def _give_up(self, failure: Failure, detail: str) -> None:
