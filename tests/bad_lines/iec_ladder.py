@@ -19,6 +19,7 @@ from tests.gateway_lines.bench import StillClock
 
 IMPORT, EXPORT = "1-0:1.8.0", "1-0:2.8.0"
 PAUSE_S_MAX = 3.0
+METERS = range(1, 17)  # on one line
 
 PROFILE = """\
 protocol: iec62056_21
@@ -42,7 +43,7 @@ def model(read_by: ReadBy) -> ReadoutProfile:
 def climb(fault: str, exchanges: int, seed: int, share: float) -> Outcome:
     """So many reads of the energies of meters whose messages have `fault` in that share."""
     chance = random.Random(f"{fault} {seed}")
-    meters = [Meter(str(number), {}) for number in (1, 2, 3)]
+    meters = [Meter(str(number), {}) for number in METERS]
     line = VirtualMeterLine(meters, chance, fault, share)
     with pytest.MonkeyPatch.context() as patch:
         line.wire.install(patch)
@@ -55,8 +56,11 @@ async def _climb(
     wire: VirtualMeterLine, meters: list[Meter], exchanges: int, chance: random.Random
 ) -> Outcome:
     outcome = Outcome()
-    models = {"1": model(ReadBy.READOUT), "2": model(ReadBy.READOUT), "3": model(ReadBy.COMMANDS)}
-    on_line = [InstalledMeter(f"M{m.address}", m.address, models[m.address]) for m in meters]
+    models = (model(ReadBy.READOUT), model(ReadBy.READOUT), model(ReadBy.COMMANDS))
+    on_line = [
+        InstalledMeter(f"M{meter.address}", meter.address, models[number % len(models)])
+        for number, meter in enumerate(meters)
+    ]
     line = IecLine("line-1", IecEndpoint("virtual"), on_line, StillClock())
     async with asyncio.TaskGroup() as group:
         task = group.create_task(line.run())

@@ -17,7 +17,7 @@ from tests.bad_lines.modbus_meters import LATE_S_MAX, REPLY_TIMEOUT_S, Meters
 from tests.gateway_lines.bench import StillClock
 from tests.gateway_lines.bench import meters as installed
 
-UNITS = (1, 2, 3)
+UNITS = tuple(range(1, 17))
 PAUSE_S_MAX = 0.5  # between exchanges; less than a late reply may take
 
 # Two blocks of one length: a reply to one has all that it takes to be taken for the other's.

@@ -28,5 +28,7 @@ def hasty(folder: Path, profile: str) -> str:
     text = text.replace(f"profile: {profile}", f"profile: {name}").replace(
         "response_timeout_ms: 500", "response_timeout_ms: 60"
     )
+    if "iec62056_21" in text:
+        text += "timing: {reaction_max_ms: 200, character_gap_ms: 200, after_failure_ms: 200}\n"
     (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     return name

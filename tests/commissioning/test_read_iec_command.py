@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from tests.commissioning.command import run
+from tests.commissioning.meters import hasty
 from tests.gateway_iec.meter import Meter, MeterLine, household
 
 ZMD = ("read", "--profile", "landis-gyr-zmd")
@@ -61,7 +62,10 @@ async def test_another_meter_than_was_asked_is_named(tmp_path: Path) -> None:
 async def test_silence_brings_advice(tmp_path: Path) -> None:
     device = tmp_path / "tty"
     with MeterLine(device, household("111"), household("222"), sign_on_rate=300):
-        code, out, err = await run(*ZMD, "--serial", str(device), "--address", "333")
+        profile = f"{tmp_path}/{hasty(tmp_path, 'landis-gyr-zmd')}.yaml"
+        code, out, err = await run(
+            *("read", "--profile", profile, "--serial", str(device), "--address", "333")
+        )
     assert (code, out) == (1, "")
     assert "address 333: timeout: no identification" in err
     assert "without --address only a meter that is alone on its line answers" in err

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
+import pty
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -253,3 +256,68 @@ def test_mistakes_are_named(arguments: list[str], expected: str) -> None:
     result = CliRunner().invoke(app, ["scan", *arguments], env={"COLUMNS": "300", "TERM": "dumb"})
     assert (result.exit_code, result.stdout) == (2, "")
     assert expected in " ".join(result.stderr.split())
+
+
+@pytest.mark.asyncio
+async def test_meters_of_one_model_behind_a_bridge_stay_as_many_as_they_are() -> None:
+    units, words = meters(**{f"u{unit}": "abb-b23" for unit in range(1, 11)})
+    base = {unit: dict.fromkeys((0x5000, 0x5003), unit) for unit in units}
+    serials = {unit: unit for unit in units}
+
+    def own(unit: int, address: int) -> int:
+        if address == 0x5003:  # the low word of its energy
+            return base[unit][address] + 1000
+        return serials[unit] if address == 0x8901 else words(unit, address)
+
+    # They refuse function 4, all with the same exception.
+    slave = Slave(units, words=own, refuses=lambda request: request.function == 4)
+    async with TcpSlave(slave) as server:
+        code, out, err = await run(
+            *("--tcp", f"127.0.0.1:{server.port}", "--addresses", "1-12", "--timeout-ms", "60"),
+            *("--profiles", "abb-b23", "--json"),
+        )
+    assert code == 0, err
+    found = json.loads(out)
+    assert [meter["address"] for meter in found] == units
+    assert {meter["profiles"][0]["profile"] for meter in found} == {"abb-b23"}
+
+
+@pytest.mark.asyncio
+async def test_a_bridge_that_hangs_up_is_called_again() -> None:
+    units, words = meters(u5="eastron-sdm120")
+    slave = Slave([4, *units], words=words, always={4: Fault("disconnect")})
+    async with TcpSlave(slave) as server:
+        code, out, err = await run(
+            *("--tcp", f"127.0.0.1:{server.port}", "--addresses", "3-6", "--timeout-ms", "60"),
+            *("--profiles", "eastron-sdm120", "--json"),
+        )
+    assert code == 0, err
+    (meter,) = json.loads(out)
+    assert (meter["address"], meter["profiles"][0]["profile"]) == (5, "eastron-sdm120")
+
+
+@pytest.mark.asyncio
+async def test_a_bar_is_drawn_on_a_terminal(tmp_path: Path) -> None:
+    device = tmp_path / "tty"
+    mine, theirs = pty.openpty()
+    loop = asyncio.get_running_loop()
+    seen = bytearray()
+    loop.add_reader(mine, lambda: seen.extend(os.read(mine, 65536)))
+    try:
+        with PtySlave(Slave([2], refuses=lambda request: True), device):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, *command.PROGRAM, "scan", "--serial", str(device)),
+                *("--parity", "N", "--addresses", "1-20", "--timeout-ms", "40", "--quick"),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=theirs,
+                env=command.ENVIRONMENT | {"TERM": "xterm", "COLUMNS": "160"},
+            )
+            out, _ = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        loop.remove_reader(mine)
+        os.close(mine)
+        os.close(theirs)
+    assert process.returncode == 0
+    assert b"1 found" in seen
+    assert b"9600 8N1, address" in seen
+    assert b"unknown" in out
