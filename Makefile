@@ -21,7 +21,7 @@ test: $(INSTALLED) ## install what the tests need (as root, on Debian) and run a
 	$(BIN)/pytest $(TESTS)
 
 soak: $(INSTALLED) ## the long tests that `make test` leaves out
-	$(BIN)/pytest -m soak -rA --show-capture=no $(if $(TESTS),$(TESTS),tests/soak)
+	$(BIN)/pytest -m soak -s $(if $(TESTS),$(TESTS),tests/soak)
 
 check: $(INSTALLED) ## lint, format, types, architecture
 	$(BIN)/ruff check $(CODE)

@@ -91,28 +91,26 @@ class Watch:
             await asyncio.sleep(max(0.0, begun_at + self._every_s - loop.time()))
 
     async def _read_row(self, line: Line, row: Row) -> None:
-        try:
-            values = await _values(line, row.meter)
-        except ReadFailed as failure:
-            row.outcomes.append(False)
-            row.reason, row.detail = failure.reason, failure.detail
-            return
-        row.outcomes.append(True)
+        parts = {part_of(mapped) for mapped in row.meter.profile.registers}
         row.reason, row.detail = None, ""
-        row.read_at = self._clock.now()
-        row.energy = values.get(row.energy_obis) if row.energy_obis else None
-        row.power_w = values.get(POWER)
+        for part in Part:
+            if part not in parts or row.reason is not None:
+                continue
+            try:
+                read = await line.read(row.meter, part, Priority.ON_DEMAND)
+            except ReadFailed as failure:
+                row.reason, row.detail = failure.reason, failure.detail
+            else:
+                self._take(row, read)
+        row.outcomes.append(row.reason is None)
         row.round_trip_s = line.health.meters[row.meter.serial].round_trip_s
 
-
-async def _values(line: Line, meter: InstalledMeter) -> dict[str, int | float | None]:
-    values: dict[str, int | float | None] = {}
-    parts = {part_of(mapped) for mapped in meter.profile.registers}
-    for part in Part:
-        if part in parts:
-            read: MeterValues = await line.read(meter, part, Priority.ON_DEMAND)
-            values |= read.values
-    return values
+    def _take(self, row: Row, read: MeterValues) -> None:
+        row.read_at = self._clock.now()
+        if row.energy_obis in read.values:
+            row.energy = read.values[row.energy_obis]
+        if POWER in read.values:
+            row.power_w = read.values[POWER]
 
 
 def _energy_register(meter: InstalledMeter) -> str | None:

@@ -6,14 +6,17 @@ answers are had.
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from fractions import Fraction
 
+from contract.registers import Register
 from gateway.meters.attributes import text_of
 from gateway.meters.checks import Answer, Check, Outcome, Question, RegistersQuestion
 from gateway.meters.profile import MeterProfile
 from gateway.meters.wire import Order, reader
 
 _DIGITS = 6
+_KILO_DECIMALS = 3
 
 
 def evidence(
@@ -28,6 +31,13 @@ def evidence(
     ]
     fitting.sort(key=lambda pair: not pair[0].identifies)
     return tuple(_said(check, answer, order) for check, answer in fitting)
+
+
+def displayed(value: int, register: Register, resolution: Decimal | None) -> str:
+    """An energy as displays show it: in thousands, with the decimals of the meter's own step."""
+    step = Decimal(1) if resolution is None else resolution
+    decimals = max(0, _KILO_DECIMALS - max(0, step.adjusted()))
+    return f"{Decimal(value).scaleb(-_KILO_DECIMALS):.{decimals}f} k{register.unit.value}"
 
 
 def _said(check: Check, answer: Answer, order: Order) -> str:

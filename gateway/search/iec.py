@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from gateway.lines.endpoints import IecEndpoint
 from gateway.lines.iec_port import IecPort, SessionFailed
+from gateway.meters.evidence import displayed
 from gateway.meters.readout_decode import decode_readout
 from gateway.meters.readout_profile import ReadoutProfile
 from gateway.protocols.iec62056_21 import Session
@@ -153,8 +154,8 @@ def _conclude(
     assert isinstance(profile, ReadoutProfile)
     first = profile.registers[0]
     value = decode_readout((first,), readout).values[first.obis]
-    if value is not None:
-        meter.energy = f"{value} {first.register.unit.value}"
+    if isinstance(value, int):
+        meter.energy = displayed(value, first.register, first.resolution)
 
 
 def rank_readouts(

@@ -8,12 +8,14 @@ from gateway.lines.asking import Asker
 from gateway.meters.attributes import attribute_value
 from gateway.meters.checks import Answer, ObjectQuestion, Question, RegistersQuestion
 from gateway.meters.decode import BlockDecoder
-from gateway.meters.evidence import evidence
+from gateway.meters.evidence import displayed, evidence
 from gateway.meters.plan import plan_registers
-from gateway.meters.probe import Match, in_order, questions, rank
+from gateway.meters.probe import Match, evaluate, in_order, questions, rank
 from gateway.meters.profile import MeterProfile
 from gateway.protocols.device_identification import PRODUCT, REVISION, VENDOR
 from gateway.search.values import Candidate, Found
+
+NEAR_MISSES_MAX = 2
 
 _NO_MODEL = (
     "no profile fits: read the type plate; docs/adding-a-meter.md shows how to add its model"
@@ -34,7 +36,7 @@ async def examine(asker: Asker, profiles: tuple[MeterProfile, ...], meter: Found
     by_name = {profile.name: profile for profile in profiles}
     meter.candidates = [_candidate(by_name[match.profile], match, answers) for match in matches]
     if meter.best is None:
-        meter.remarks.append(_NO_MODEL)
+        meter.remarks += [*_near_misses(profiles, answers), _NO_MODEL]
         return
     profile = by_name[matches[0].profile]
     await _look_closer(asker, in_order(profile, matches[0].order), meter)
@@ -44,7 +46,19 @@ def is_same_device(one: Found, other: Found) -> bool:
     """Whether what two addresses say can only come from one device: its serial, or its energy."""
     if one.serial or other.serial:
         return one.serial == other.serial
-    return one.energy == other.energy != "" and not one.energy.startswith("0 ")
+    return one.energy == other.energy and bool(set(one.energy) & set("123456789"))
+
+
+def _near_misses(profiles: tuple[MeterProfile, ...], answers: dict[Question, Answer]) -> list[str]:
+    """Profiles of which most fits, and what does not, in words; at most NEAR_MISSES_MAX."""
+    matches = [(profile, evaluate(profile, answers)) for profile in profiles]
+    near = [(profile, match) for profile, match in matches if match.fits > len(match.against) > 0]
+    near.sort(key=lambda pair: (len(pair[1].against), -pair[1].fits))
+    return [
+        f"nearest is {profile.name}: {'; '.join(evidence(profile, match.order, answers))}; "
+        f"but not: {'; '.join(match.against)}"
+        for profile, match in near[:NEAR_MISSES_MAX]
+    ]
 
 
 async def _identification(asker: Asker, answers: dict[Question, Answer]) -> str:
@@ -101,6 +115,7 @@ async def _look_closer(asker: Asker, profile: MeterProfile, meter: Found) -> Non
     for block in plan_registers(profile, energies[:1]):
         answer = await asker.ask(RegistersQuestion(block.function, block.address, block.count))
         if isinstance(answer, bytes):
-            value = BlockDecoder(profile, block).decode(answer)[energies[0].obis]
-            unit = energies[0].register.unit.value
-            meter.energy = "" if value is None else f"{value} {unit}"
+            first = energies[0]
+            value = BlockDecoder(profile, block).decode(answer)[first.obis]
+            if isinstance(value, int):
+                meter.energy = displayed(value, first.register, first.resolution)

@@ -13,7 +13,7 @@ from gateway.meters.readout_profile import ReadBy, ReadoutProfile
 from gateway.ports import InstalledMeter, Part, Priority, ReadFailed
 from tests.bad_lines import virtual_time
 from tests.bad_lines.iec_meters import VirtualMeterLine
-from tests.bad_lines.modbus_ladder import Outcome
+from tests.bad_lines.modbus_ladder import Outcome, quiet
 from tests.gateway_iec.meter import Meter
 from tests.gateway_lines.bench import StillClock
 
@@ -45,7 +45,7 @@ def climb(fault: str, exchanges: int, seed: int, share: float) -> Outcome:
     chance = random.Random(f"{fault} {seed}")
     meters = [Meter(str(number), {}) for number in METERS]
     line = VirtualMeterLine(meters, chance, fault, share)
-    with pytest.MonkeyPatch.context() as patch:
+    with quiet(), pytest.MonkeyPatch.context() as patch:
         line.wire.install(patch)
         outcome = virtual_time.run(_climb(line, meters, exchanges, chance))
     outcome.unseen, outcome.damaged = line.unseen, line.damaged

@@ -1,11 +1,15 @@
 """The ladder of a Modbus line: so many exchanges on one rung, and what came of them."""
 
 import asyncio
+import logging
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 
 import pytest
+import structlog
 
 from gateway.lines.endpoints import SerialEndpoint
 from gateway.lines.engine import ModbusLine
@@ -61,11 +65,21 @@ class Outcome:
         self.excused += not is_right and is_excused
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the line's log, which would tell of thousands of failures."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+
+
 def climb(fault: str, exchanges: int, seed: int, share: float) -> Outcome:
     """So many reads of the energies of meters whose replies have `fault` in that share."""
     chance = random.Random(f"{fault} {seed}")
     meters = Meters(UNITS, chance, fault, share)
-    with pytest.MonkeyPatch.context() as patch:
+    with quiet(), pytest.MonkeyPatch.context() as patch:
         meters.wire.install(patch)
         outcome = virtual_time.run(_climb(meters, exchanges, chance))
     outcome.unseen, outcome.damaged = meters.unseen, meters.damaged

@@ -43,7 +43,7 @@ async def test_meters_on_a_serial_line_are_found_and_named(tmp_path: Path) -> No
     assert (first["address"], first["profiles"][0]["profile"]) == (3, "eastron-sdm120")
     assert (second["address"], second["profiles"][0]["profile"]) == (9, "eastron-sdm630")
     assert first["line"] == f"{device} 9600 8N1"
-    assert first["energy"].endswith(" Wh")
+    assert first["energy"] == "1234.56 kWh"
     assert any("phase 1 has a voltage (2" in text for text in first["profiles"][0]["evidence"])
 
 
@@ -217,7 +217,7 @@ async def test_an_iec_meter_is_found_by_its_sign_on(tmp_path: Path) -> None:
     assert code == 0, err
     (found,) = json.loads(out)
     assert found["identification"] == "LGz ZMD120APt.T21 (mode C, offers 9600 baud)"
-    assert (found["serial"], found["energy"]) == ("52011111", "12345670 Wh")
+    assert (found["serial"], found["energy"]) == ("52011111", "12345.67 kWh")
     assert found["profiles"][0]["profile"] == "landis-gyr-zmd"
     assert found["profiles"][0]["certain"]
     assert any("DLMS" in remark for remark in found["remarks"])
@@ -321,3 +321,24 @@ async def test_a_bar_is_drawn_on_a_terminal(tmp_path: Path) -> None:
     assert b"1 found" in seen
     assert b"9600 8N1, address" in seen
     assert b"unknown" in out
+
+
+@pytest.mark.asyncio
+async def test_a_model_that_nearly_fits_is_named_with_what_does_not(tmp_path: Path) -> None:
+    near = memory("abb-b23")
+    units = [3]
+    slave = Slave(
+        units,
+        words=lambda unit, address: near.get(address, 0),
+        refuses=lambda request: request.address >= 0x8000,  # its type among them
+    )
+    async with TcpSlave(slave) as server:
+        code, out, err = await run(
+            *("--tcp", f"127.0.0.1:{server.port}", "--addresses", "3", "--timeout-ms", "60"),
+            *("--profiles", "abb-b23", "--json"),
+        )
+    assert code == 0, err
+    (meter,) = json.loads(out)
+    assert meter["profiles"] == []
+    assert meter["remarks"][0].startswith("nearest is abb-b23: phase 1 has a voltage (2")
+    assert "but not: its type begins with B23" in meter["remarks"][0]
