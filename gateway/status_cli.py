@@ -35,11 +35,25 @@ def status(
         for text in error.problems:
             typer.echo(text, err=True)
         raise typer.Exit(WRONG) from None
+    if not _may_look(station.data):
+        typer.echo(f"{station.data}: may not be looked into by this user", err=True)
+        typer.echo("run this as the gateway's own user (sudo -u songlo-gateway …) or as root", err=True)
+        raise typer.Exit(WRONG)
     facts = _facts(station)
     wrong = problems(facts)
     typer.echo(_json(station, facts, wrong) if as_json else _text(station, facts, wrong))
     if wrong:
         raise typer.Exit(WRONG)
+
+
+def _may_look(folder: Path) -> bool:
+    """Whether this user may look into `folder`; of one that is not there, into the one above."""
+    import os  # noqa: PLC0415
+
+    path = folder.absolute()
+    while not path.exists() and os.access(path.parent, os.X_OK):
+        path = path.parent
+    return os.access(path, os.R_OK | os.X_OK)
 
 
 def _facts(station: "StationConfig") -> "Facts":

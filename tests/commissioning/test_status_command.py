@@ -150,6 +150,19 @@ def test_no_outbox_yet_and_a_damaged_one_are_named(tmp_path: Path) -> None:
     assert "file is not a database" in invoke(path).stdout
 
 
+def test_a_user_who_may_not_look_is_told_whom_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = station_file(tmp_path, rtu_line(tmp_path / "tty", M3="eastron-sdm120"))
+    outbox(tmp_path).close()
+    shut = tmp_path / "data"
+    access = os.access  # for root no folder is ever shut
+    monkeypatch.setattr(os, "access", lambda path, mode: path != shut and access(path, mode))
+    result = invoke(path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "run this as the gateway's own user" in result.stderr
+
+
 @pytest.mark.asyncio
 async def test_a_running_gateway_with_a_broker_is_told_to_run(tmp_path: Path) -> None:
     units, words = meters(u3="eastron-sdm120")
