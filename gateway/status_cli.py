@@ -20,6 +20,8 @@ WRONG = 1
 CONNECT_TIMEOUT_S = 3.0
 GAPS_SHOWN_MAX = 5
 
+_WHO = "run this as the gateway's own user (sudo -u songlo-gateway …) or as root"
+
 
 def status(
     config: Annotated[Path, typer.Option("--config", help="The station file.")],
@@ -37,7 +39,7 @@ def status(
         raise typer.Exit(WRONG) from None
     if not _may_look(station.data):
         typer.echo(f"{station.data}: may not be looked into by this user", err=True)
-        typer.echo("run this as the gateway's own user (sudo -u songlo-gateway …) or as root", err=True)
+        typer.echo(_WHO, err=True)
         raise typer.Exit(WRONG)
     facts = _facts(station)
     wrong = problems(facts)
