@@ -8,7 +8,7 @@ INSTALLED_DEMO := $(VENV)/.installed-demo
 CODE := contract gateway collector simulator songlo firmware_config dashboards bench tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test soak check bench format clean
 
 help: ## list what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: $(INSTALLED_DEMO) ## run the whole system on a simulated station; console 
 test: $(INSTALLED) ## install what the tests need (as root, on Debian) and run all of them
 	scripts/test-dependencies
 	$(BIN)/pytest $(TESTS)
+
+soak: $(INSTALLED) ## the long tests that `make test` leaves out
+	$(BIN)/pytest -m soak -s $(if $(TESTS),$(TESTS),tests/soak)
 
 check: $(INSTALLED) ## lint, format, types, architecture
 	$(BIN)/ruff check $(CODE)

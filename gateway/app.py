@@ -147,6 +147,11 @@ def _iec_endpoint(section: Iec62056Section, password: str | None) -> IecEndpoint
     )
 
 
+def line_of(line: LineConfig, clock: Clock) -> ModbusLine | IecLine:
+    """The line that a station file describes, for whoever reads it without a whole gateway."""
+    return _line(line, clock)
+
+
 def _broker(config: StationConfig) -> Broker:
     broker = config.broker
     return Broker(

@@ -1,4 +1,4 @@
-"""The gateway's commands, as people type them: `songlo gateway run|check|read|profile`.
+"""The gateway's commands, as people type them: `songlo gateway run|check|scan|read|watch|status …`.
 
 Parses, calls, prints. It must not decide anything, and imports what a command needs only when it
 is run, so that `check` and `--help` start at once.
@@ -11,6 +11,9 @@ import typer
 
 from gateway.profile_cli import profile
 from gateway.read_cli import read
+from gateway.scan_cli import scan
+from gateway.status_cli import status
+from gateway.watch_cli import watch
 
 if TYPE_CHECKING:
     from gateway.config import StationConfig
@@ -20,6 +23,9 @@ app = typer.Typer(
     help="The gateway at a transformer station.", no_args_is_help=True, add_completion=False
 )
 app.command("read")(read)
+app.command("scan")(scan)
+app.command("watch")(watch)
+app.command("status")(status)
 app.command("profile")(profile)
 
 _Config = Annotated[Path, typer.Option("--config", help="The station file.")]

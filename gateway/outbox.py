@@ -16,11 +16,12 @@ import structlog
 from contract.limits import SEQ_MAX
 from contract.messages import Ack, EpochStatus, OutboxStatus
 from gateway import outbox_room
-from gateway.outbox_file import OutboxError, OutboxFile, OutboxUnavailable
+from gateway.outbox_file import LOCK_SUFFIX, OutboxError, OutboxFile, OutboxUnavailable
 from gateway.outbox_room import DAMAGED
 from gateway.outbox_values import BatchKey, Draft, Late, SlotDone, Stored
 
 FILE_NAME = "outbox.sqlite3"
+LOCK_NAME = FILE_NAME + LOCK_SUFFIX
 
 _EPOCH = re.compile(r"[0-9a-f]{32}")
 

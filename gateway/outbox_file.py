@@ -28,6 +28,7 @@ ROOM_PAGES = 64  # deleting can need pages of its own: beyond the bound, for tha
 ROOM_BYTES_MIN = 64 * 1024
 ROOM_TRIES_MAX = 6
 DAMAGED_FILES_MAX = 2
+LOCK_SUFFIX = ".lock"
 
 # One entry a version of the file; entries never change once released.
 SCHEMA: tuple[str, ...] = (
@@ -96,7 +97,7 @@ class OutboxFile:
         self._begin = begin
         self._ballast = Ballast(path.with_name(path.name + ".ballast"), bytes_max)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(path.with_name(path.name + ".lock"))
+        self._lock = _lock(path.with_name(path.name + LOCK_SUFFIX))
         try:
             self._db = self._open_or_replace()
             self.tidy()

@@ -10,53 +10,41 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contract.messages import MissingReason
-from contract.registers import BY_OBIS
+from gateway.advice import advice
+from gateway.line_options import tcp_endpoint
 from gateway.meters.profile import MeterProfile, Parity
+from gateway.read_text import answer, instant, rows
 
 if TYPE_CHECKING:
     from gateway.lines.endpoints import Endpoint
     from gateway.meters.attributes import AttributeValue
+    from gateway.meters.readout_profile import AnyProfile
     from gateway.read_once import Reading
 
+BAUD = 9600
+ADDRESS_MAX = 255  # of Modbus TCP
 RTU_ADDRESS_MAX = 247  # Modbus over Serial Line V1.02, 2.2; 0 is a broadcast, which none answers
-_MODBUS_PORT = 502
-
-_ADVICE = {
-    MissingReason.TIMEOUT: (
-        "Nobody answers at this address. Try the address that the meter's display shows, another "
-        "--baud or --parity, the wires A and B exchanged, and look for a second meter that has the "
-        "same address."
-    ),
-    MissingReason.BAD_REPLY: (
-        "The meter answers something else than was asked. Look for a second master or a second "
-        "meter with this address on the line."
-    ),
-    MissingReason.EXCEPTION: (
-        "The meter answers, but refuses. This profile may be of another model: compare it with "
-        "the type plate."
-    ),
-    MissingReason.NOT_AVAILABLE: (
-        "The meter answers that it has no values. Is it connected to the mains on all phases?"
-    ),
-}
-_ADVICE_SERIAL_DOWN = (
-    "See `ls -l /dev/serial/by-path` for the adapter's name, whether you may use it (group "
-    "dialout), and whether another program, such as the gateway itself, has it open."
-)
-_ADVICE_TCP_DOWN = "Check the address and the port, and whether the device can be reached (ping)."
 
 
 def read(  # noqa: PLR0913 - these are the options of a command
     profile: Annotated[str, typer.Option(help="A meter profile's name, or its file.")],
-    address: Annotated[int, typer.Option(min=0, max=255, help="The meter's Modbus address.")],
+    address: Annotated[
+        str | None,
+        typer.Option(help="Modbus address, or IEC 62056-21 device address; none for the only one."),
+    ] = None,
     tcp: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="A meter or bridge on Modbus TCP.")
+    ] = None,
+    rtu_over_tcp: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="A transparent serial server.")
     ] = None,
     serial: Annotated[
         str | None, typer.Option(metavar="DEVICE", help="A serial port with an RS-485 line.")
     ] = None,
-    baud: Annotated[int, typer.Option(min=300, max=921_600, help="Bits a second.")] = 9600,
+    baud: Annotated[
+        int | None,
+        typer.Option(min=300, max=921_600, help="Bits a second; 9600, or as the profile begins."),
+    ] = None,
     parity: Annotated[
         Parity, typer.Option(case_sensitive=False, help="None, even or odd.")
     ] = Parity.NONE,
@@ -65,33 +53,67 @@ def read(  # noqa: PLR0913 - these are the options of a command
         Path | None,
         typer.Option(metavar="FILE", help="Also write a vectors file, without serial numbers."),
     ] = None,
+    raw: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a readout as it came.")
+    ] = None,
 ) -> None:
     """Read every register of one meter, once, and show what it says."""
-    import asyncio  # noqa: PLC0415 - see the module's docstring
-    import logging  # noqa: PLC0415
+    import logging  # noqa: PLC0415 - see the module's docstring
 
     import structlog  # noqa: PLC0415
 
-    from gateway.clock import SystemClock  # noqa: PLC0415
-    from gateway.ports import ReadFailed  # noqa: PLC0415
-    from gateway.read_once import read_once, words_once  # noqa: PLC0415
-
-    if dump is not None and dump.exists():
-        raise typer.BadParameter(f"--dump: {dump} exists already")
-    endpoint = _endpoint(tcp, serial, baud, parity, address)
+    for option, path in (("--dump", dump), ("--raw", raw)):
+        if path is not None and path.exists():
+            raise typer.BadParameter(f"{option}: {path} exists already")
     model = _profile(profile)
     # What the line would log is told in full below; standard output is for the answer.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    if isinstance(model, MeterProfile):
+        if raw is not None:
+            raise typer.BadParameter("--raw is for IEC 62056-21; a Modbus meter has --dump")
+        endpoint = _endpoint(tcp, rtu_over_tcp, serial, baud or BAUD, parity)
+        _read_modbus(endpoint, model, _unit(address, serial), dump, as_json=as_json)
+        return
+    from gateway.read_iec_cli import read_iec  # noqa: PLC0415
+
+    if tcp is not None or rtu_over_tcp is not None or serial is None:
+        raise typer.BadParameter(f"{model.name} speaks IEC 62056-21: give --serial DEVICE")
+    if dump is not None:
+        raise typer.BadParameter("--dump is for Modbus; a readout is kept with --raw")
+    read_iec(model, serial, address or "", baud, raw, as_json=as_json)
+
+
+def _read_modbus(
+    endpoint: "Endpoint", model: MeterProfile, unit: int, dump: Path | None, *, as_json: bool
+) -> None:
+    import asyncio  # noqa: PLC0415
+
+    from gateway.clock import SystemClock  # noqa: PLC0415
+    from gateway.lines.endpoints import SerialEndpoint  # noqa: PLC0415
+    from gateway.ports import ReadFailed  # noqa: PLC0415
+    from gateway.read_once import read_once, words_once  # noqa: PLC0415
+
     try:
-        reading = asyncio.run(read_once(endpoint, model, address, SystemClock()))
-        words = asyncio.run(words_once(endpoint, model, address)) if dump else {}
+        reading = asyncio.run(read_once(endpoint, model, unit, SystemClock()))
+        words = asyncio.run(words_once(endpoint, model, unit)) if dump else {}
     except ReadFailed as failure:
-        typer.echo(f"{endpoint}, address {address}: {failure}", err=True)
-        typer.echo(_advice(failure.reason, is_serial=serial is not None), err=True)
+        is_serial = isinstance(endpoint, SerialEndpoint)
+        typer.echo(f"{endpoint}, address {unit}: {failure}", err=True)
+        typer.echo(advice(failure.reason, failure.detail, is_serial=is_serial), err=True)
         raise typer.Exit(1) from None
     typer.echo(_as_json(reading) if as_json else _as_table(reading))
     if dump is not None:
         _write(dump, model, words)
+
+
+def _unit(address: str | None, serial: str | None) -> int:
+    if address is None:
+        raise typer.BadParameter("a Modbus meter needs --address")
+    if not address.isdecimal() or not 0 <= int(address) <= ADDRESS_MAX:
+        raise typer.BadParameter(f"--address: {address} is not in the range 0 to {ADDRESS_MAX}")
+    if serial is not None and not 1 <= int(address) <= RTU_ADDRESS_MAX:
+        raise typer.BadParameter(f"--address on a serial line is 1 to {RTU_ADDRESS_MAX}")
+    return int(address)
 
 
 def _write(path: Path, profile: MeterProfile, words: dict[int, int]) -> None:
@@ -105,23 +127,21 @@ def _write(path: Path, profile: MeterProfile, words: dict[int, int]) -> None:
 
 
 def _endpoint(
-    tcp: str | None, serial: str | None, baud: int, parity: Parity, address: int
+    tcp: str | None, rtu_over_tcp: str | None, serial: str | None, baud: int, parity: Parity
 ) -> "Endpoint":
-    from gateway.lines.endpoints import SerialEndpoint, TcpEndpoint  # noqa: PLC0415
+    from gateway.lines.endpoints import Framing, SerialEndpoint  # noqa: PLC0415
 
-    if serial is not None and tcp is None:
-        if not 1 <= address <= RTU_ADDRESS_MAX:
-            raise typer.BadParameter(f"--address on a serial line is 1 to {RTU_ADDRESS_MAX}")
-        return SerialEndpoint(serial, baud, parity)
-    if tcp is None or serial is not None:
+    if sum(given is not None for given in (tcp, rtu_over_tcp, serial)) != 1:
         raise typer.BadParameter("give either --tcp HOST:PORT or --serial DEVICE")
-    host, _, port = tcp.rpartition(":") if ":" in tcp else (tcp, "", str(_MODBUS_PORT))
-    if not host or not port.isdecimal() or not 1 <= int(port) <= 0xFFFF:
-        raise typer.BadParameter(f"--tcp is HOST:PORT, as in 192.168.1.20:502, not {tcp!r}")
-    return TcpEndpoint(host.strip("[]"), int(port))
+    if tcp is not None:
+        return tcp_endpoint(tcp)
+    if rtu_over_tcp is not None:
+        return tcp_endpoint(rtu_over_tcp, Framing.RTU, "--rtu-over-tcp")
+    assert serial is not None
+    return SerialEndpoint(serial, baud, parity)
 
 
-def _profile(name: str) -> MeterProfile:
+def _profile(name: str) -> "AnyProfile":
     from gateway.meters.profile_file import ProfileError  # noqa: PLC0415
     from gateway.profiles import (  # noqa: PLC0415
         SUFFIX,
@@ -132,53 +152,22 @@ def _profile(name: str) -> MeterProfile:
 
     try:
         is_file = name.endswith(SUFFIX) or "/" in name
-        profile = profile_from_file(Path(name)) if is_file else ProfileLibrary().get(name)
+        return profile_from_file(Path(name)) if is_file else ProfileLibrary().get(name)
     except (UnknownProfileError, ProfileError) as error:
         raise typer.BadParameter(f"--profile: {error}") from error
-    if not isinstance(profile, MeterProfile):
-        raise typer.BadParameter(f"--profile: {name} is not of a Modbus meter")
-    return profile
-
-
-def _advice(reason: MissingReason, *, is_serial: bool) -> str:
-    if reason is MissingReason.LINE_DOWN:
-        return _ADVICE_SERIAL_DOWN if is_serial else _ADVICE_TCP_DOWN
-    return _ADVICE[reason]
-
-
-def _at(reading: "Reading") -> str:
-    return reading.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _as_json(reading: "Reading") -> str:
-    return json.dumps(
-        {
-            "profile": reading.profile.name,
-            "address": reading.address,
-            "at": _at(reading),
-            "registers": {
-                obis: {"value": value, "unit": BY_OBIS[obis].unit.value}
-                for obis, value in reading.values.items()
-            },
-            "missing": reading.missing,
-        }
+    told = answer(
+        reading.profile.name, reading.address, reading.at, reading.values, reading.missing
     )
+    return json.dumps(told)
 
 
 def _as_table(reading: "Reading") -> str:
-    rows = [
-        (obis, BY_OBIS[obis].field, f"{value:,}".replace(",", " "), BY_OBIS[obis].unit.value)
-        for obis, value in reading.values.items()
-    ]
-    rows += [(obis, BY_OBIS[obis].field, "no value", "") for obis in reading.missing]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        f"{obis:<{widths[0]}}  {name:<{widths[1]}}  {value:>{widths[2]}} {unit}".rstrip()
-        for obis, name, value, unit in rows
-    ]
-    head = f"{reading.profile.model}, address {reading.address}, {_at(reading)}"
+    head = f"{reading.profile.model}, address {reading.address}, {instant(reading.at)}"
     about = [f"{name}: {_said(value)}" for name, value in reading.attributes.items()]
-    return "\n".join([head, *lines, *about])
+    return "\n".join([head, *rows(reading.values, reading.missing), *about])
 
 
 def _said(value: "AttributeValue") -> str:

@@ -142,10 +142,12 @@ class IecLine(LineOwner[IecPort]):
         begun_at = asyncio.get_running_loop().time()
         try:
             await port.converse(session, silence_s, on_event=heard.take)
-        except SessionFailed:
-            self._silence_s = profile.timing.after_failure_ms / 1000
+        except SessionFailed as error:
+            is_timed_out = error.failure is Failure.SILENT
+            self._silence_s = _drain_s(profile, is_timed_out=is_timed_out)
             raise
-        self._silence_s = 0.0
+        # What was asked for twice may come twice, the second time after the end.
+        self._silence_s = _drain_s(profile) if session.was_repeated else 0.0
         health.replies += 1
         meter_health.replies += 1
         meter_health.round_trip_s = port.last_byte_at - begun_at
@@ -166,7 +168,7 @@ class IecLine(LineOwner[IecPort]):
         arrived_at = self._clock.now()
         other = stranger(profile, readout, meter.serial, str(meter.address))
         if other is not None:
-            self._silence_s = profile.timing.after_failure_ms / 1000
+            self._silence_s = _drain_s(profile)
             detail = f"the meter says that it is {other}; compare its plate with the station file"
             raise SessionFailed(Failure.GARBLED, detail)
         decoded = decode_readout(registers, readout)
@@ -226,6 +228,13 @@ def readout_profile(meter: InstalledMeter) -> ReadoutProfile:
     """The profile of a meter on such a line, where station files allow no other kind."""
     assert isinstance(meter.profile, ReadoutProfile)
     return meter.profile
+
+
+def _drain_s(profile: ReadoutProfile, *, is_timed_out: bool = False) -> float:
+    """How long no answer can come any more: from the last message, or from when it was given up."""
+    timing = profile.timing
+    waited_ms = 0 if is_timed_out else timing.reaction_max_ms
+    return (waited_ms + timing.after_failure_ms) / 1000
 
 
 def _registers(profile: ReadoutProfile, part: Part) -> tuple[ReadoutRegister, ...]:

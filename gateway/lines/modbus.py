@@ -16,6 +16,8 @@ from pymodbus.pdu import DecodePDU
 
 from gateway.lines.endpoints import Endpoint, Framing, SerialEndpoint
 from gateway.lines.serial import abort_port, open_port
+from gateway.protocols import device_identification
+from gateway.protocols.device_identification import ObjectsReply
 
 OPEN_TIMEOUT_S = 3.0
 REQUEST_CHARS = 8  # RTU: address, function, start, count, check sum
@@ -25,6 +27,7 @@ EXCEPTION_BIT = 0x80
 _BUFFER_BYTES_MAX = 1024  # several frames; more is noise
 _RTU_BYTES_MIN = 4
 _TRANSACTION_MAX = 0xFFFF
+_SIZE_IN_REPLY = -1  # of a reply that says itself how long it is
 
 # It reports every frame that it finds odd as an error; what matters reaches our own log.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
@@ -35,7 +38,11 @@ class ModbusError(Exception):
 
 
 class NoReplyError(ModbusError):
-    """Nothing whole came in time."""
+    """Nothing whole came in time; `received` is what came instead, on an RTU line."""
+
+    def __init__(self, text: str, received: bytes = b"") -> None:
+        super().__init__(text)
+        self.received = received
 
 
 class BadReplyError(ModbusError):
@@ -127,18 +134,34 @@ class ModbusConnection(asyncio.Protocol):
         one with the request's transaction number; others are passed over. Raises NoReplyError,
         BadReplyError (other frames of that unit came), ExceptionReplyError, DisconnectedError.
         """
+        pdu = struct.pack(">BHH", function, address, count)
+        return await self._exchange(unit, pdu, 2 * count, timeout_s)
+
+    async def identify(self, unit: int, number: int, timeout_s: float) -> ObjectsReply:
+        """Device identification objects of `unit` from `number` on (function 43/14).
+
+        Raises what `read` raises.
+        """
+        pdu = device_identification.request(number)
+        reply = await self._exchange(unit, pdu, _SIZE_IN_REPLY, timeout_s)
+        objects = device_identification.parse(reply)
+        if objects is None:
+            raise BadReplyError("no device identification")
+        return objects
+
+    async def _exchange(self, unit: int, pdu: bytes, size: int, timeout_s: float) -> bytes:
+        """The reply to `pdu`: the `size` bytes of its registers, or its whole PDU."""
         transport = self._transport
         if transport is None:
             raise DisconnectedError(f"{self._endpoint}: not connected")
         assert self._reply is None, "one request at a time"
         self._transaction = self._transaction % _TRANSACTION_MAX + 1
-        self._expected = (unit, function, 2 * count)
+        self._expected = (unit, pdu[0], size)
         self._mismatch = ""
         if self._is_rtu:
             self._buffer = b""
         reply: asyncio.Future[bytes] = self._loop.create_future()
         self._reply = reply
-        pdu = struct.pack(">BHH", function, address, count)
         transport.write(self._framer.encode(pdu, unit, self._transaction))
         self.last_byte_at = self._loop.time()
         timer = self._loop.call_later(timeout_s, self._expire)
@@ -178,17 +201,29 @@ class ModbusConnection(asyncio.Protocol):
         Noise and echoes before it do no harm; the check sum decides.
         """
         unit, function, size = self._expected
+        mark = device_identification.MEI_TYPE if size == _SIZE_IN_REPLY else size
+        own_length = _SIZE_IN_REPLY if size == _SIZE_IN_REPLY else size + 5
         for head, length in (
-            (bytes((unit, function, size)), size + 5),
+            (bytes((unit, function, mark)), own_length),
             (bytes((unit, function | EXCEPTION_BIT)), 5),
         ):
             start = self._buffer.find(head)
             while start >= 0:
-                frame = self._buffer[start : start + length]
-                if len(frame) == length and _is_whole(frame):
+                frame = self._frame_at(start, length)
+                if frame and is_whole_frame(frame):
                     self._take(unit, frame[1:-2])
                     return
                 start = self._buffer.find(head, start + 1)
+
+    def _frame_at(self, start: int, length: int) -> bytes:
+        """The `length` bytes from `start` on, empty while they are not all there."""
+        if length == _SIZE_IN_REPLY:
+            pdu_bytes = device_identification.reply_bytes(self._buffer[start + 1 :])
+            if pdu_bytes is None:
+                return b""
+            length = pdu_bytes + 3
+        frame = self._buffer[start : start + length]
+        return frame if len(frame) == length else b""
 
     def _cut_tcp_frames(self) -> None:
         while self._buffer:
@@ -207,6 +242,8 @@ class ModbusConnection(asyncio.Protocol):
             return
         if pdu[0] == function | EXCEPTION_BIT and len(pdu) == 2:
             reply.set_exception(ExceptionReplyError(pdu[1]))
+        elif pdu[0] == function and size == _SIZE_IN_REPLY:
+            reply.set_result(pdu)
         elif pdu[0] == function and len(pdu) == size + 2 and pdu[1] == size:
             reply.set_result(pdu[2:])
         else:
@@ -219,7 +256,7 @@ class ModbusConnection(asyncio.Protocol):
             self._fail(BadReplyError(self._mismatch))
         else:
             part = f" ({len(self._buffer)} bytes that are no answer)" if self._buffer else ""
-            self._fail(NoReplyError(f"no reply in time{part}"))
+            self._fail(NoReplyError(f"no reply in time{part}", self._buffer))
         if self._buffer and not self._is_rtu:
             self.close()  # in the middle of a frame a byte stream does not recover
 
@@ -227,7 +264,7 @@ class ModbusConnection(asyncio.Protocol):
         """What was wrong with a whole frame from the unit that was asked, if that is what came."""
         unit, function, size = self._expected
         frame = self._buffer
-        if len(frame) < _RTU_BYTES_MIN or frame[0] != unit or not _is_whole(frame):
+        if len(frame) < _RTU_BYTES_MIN or frame[0] != unit or not is_whole_frame(frame):
             return ""
         return _difference(frame[1:-2], function, size)
 
@@ -236,7 +273,7 @@ class ModbusConnection(asyncio.Protocol):
             self._reply.set_exception(error)
 
 
-def _is_whole(frame: bytes) -> bool:
+def is_whole_frame(frame: bytes) -> bool:
     """Whether an RTU frame ends with the check sum of what is before."""
     return FramerRTU.check_CRC(frame[:-2], int.from_bytes(frame[-2:], "big"))
 
@@ -244,4 +281,6 @@ def _is_whole(frame: bytes) -> bool:
 def _difference(pdu: bytes, function: int, size: int) -> str:
     if pdu[0] != function:
         return f"function {pdu[0]} instead of {function}"
+    if size == _SIZE_IN_REPLY:
+        return "no device identification"
     return f"{len(pdu) - 2} bytes instead of {size}"

@@ -5,17 +5,23 @@ Opens and closes ports; it must not know what travels over them.
 
 import asyncio
 import contextlib
+import errno
 import termios
+from pathlib import Path
 from typing import cast
 
 import serial  # type: ignore[import-untyped]
 import serial_asyncio  # type: ignore[import-untyped]
 
+from gateway.holder import Holder, holder_of
 from gateway.lines.endpoints import SerialEndpoint
 
 
 async def open_port(endpoint: SerialEndpoint, protocol: asyncio.Protocol) -> asyncio.Transport:
-    """The open port, exclusively ours, with `protocol` attached. Raises OSError with the reason."""
+    """The open port, exclusively ours, with `protocol` attached.
+
+    Raises OSError with the reason; EBUSY and who has it if another program does.
+    """
     loop = asyncio.get_running_loop()
     try:
         transport, _ = await serial_asyncio.create_serial_connection(
@@ -28,6 +34,11 @@ async def open_port(endpoint: SerialEndpoint, protocol: asyncio.Protocol) -> asy
             stopbits=endpoint.stop_bits,
             exclusive=True,
         )
+    except OSError as error:
+        if error.errno != errno.EAGAIN:
+            raise
+        holder = holder_of(Path(endpoint.device)) or Holder()
+        raise OSError(errno.EBUSY, f"in use by {holder}") from error
     except (ValueError, termios.error) as error:  # SerialException is an OSError already
         raise OSError(f"{endpoint.device} does not take {endpoint}: {error}") from error
     return cast("asyncio.Transport", transport)

@@ -79,6 +79,8 @@ class ReadoutProfile(Shape, frozen=True):
     lists; `traps` are what goes wrong with this model, for people.
     Shapes: `registers` has each OBIS code once. `identity` has the codes whose value names the
     meter; where it is neither the serial nor the device address, somebody else has answered.
+    `identification` is what such a meter's introduction may begin with, its maker's three letters
+    first; it only helps to tell models apart.
     `sign_on_baud` has the rates that a line with such meters may begin at. `password` is sent
     before commands, as the maker ships it; one of the line's own replaces it.
     """
@@ -90,6 +92,7 @@ class ReadoutProfile(Shape, frozen=True):
     registers: Annotated[tuple[ReadoutRegister, ...], msgspec.Meta(min_length=1)]
     read_by: ReadBy = ReadBy.READOUT
     identity: tuple[_Code, ...] = ()
+    identification: tuple[Text, ...] = ()
     sign_on_baud: Annotated[tuple[_Baud, ...], msgspec.Meta(min_length=1)] = (300,)
     baud_max: _Baud = 9600
     password: Annotated[str, msgspec.Meta(max_length=32)] | None = None

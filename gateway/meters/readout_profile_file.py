@@ -8,7 +8,7 @@ from itertools import chain
 
 from contract.registers import BY_OBIS, Kind
 from gateway.meters.readout_profile import ReadoutProfile, ReadoutRegister
-from gateway.protocols.readout import parse_code, parse_unit
+from gateway.protocols.readout import STORAGE_ZERO, Code, parse_code, parse_unit
 
 RESOLUTION_MAX = 10**18  # far beyond any meter
 
@@ -44,10 +44,14 @@ def _registers_faults(registers: tuple[ReadoutRegister, ...]) -> Iterator[tuple[
 def _code_faults(mapped: ReadoutRegister) -> Iterator[tuple[str, str]]:
     for key, text in (("code", mapped.code), ("minus", mapped.minus)):
         code = None if text is None else parse_code(text)
-        if text is not None and (code is None or not code.is_current):
+        if text is not None and (code is None or not _may_be_present(code)):
             yield key, f"{text!r} is no code of a present value such as 1.8.0 or 1-1:1.8.0"
     if mapped.minus is not None and mapped.register.is_integer:
         yield "minus", f"{mapped.register.field} is a register; a difference is none"
+
+
+def _may_be_present(code: Code) -> bool:
+    return code.is_current or code.storage == STORAGE_ZERO
 
 
 def _value_faults(mapped: ReadoutRegister) -> Iterator[tuple[str, str]]:

@@ -83,6 +83,8 @@ class Session:
     """One session with the meter at `address`, or with the only one on the line if it is empty.
 
     Garbage of any kind gives `Failed`, never an exception; bytes may come in pieces of any size.
+    `was_repeated` says that something was asked for twice because nothing whole came the first
+    time, so that an answer may come after the end.
     """
 
     def __init__(self, task: Task, address: str = "", settings: Settings = DEFAULTS) -> None:
@@ -102,6 +104,8 @@ class Session:
         self._line = bytearray()
         self._message = bytearray()
         self._repeats = 0
+        self.was_repeated = False  # after silence: the answer to the first time may still come
+        self._was_repeated_before = False  # the present command was sent
         self._waiting = list(task.commands) if isinstance(task, Programming) else []
         self._current: Command | None = None
         self._answer_blocks = self._answer_chars = 0
@@ -156,11 +160,13 @@ class Session:
         elif self._state not in (_State.HUNTING, _State.MESSAGE, _State.CHECK):
             return
         elif self._heard:
+            self.was_repeated = True
             self._ask_again("a message is not whole")
         elif self._answer_blocks:
             # Whether the acknowledgement or the next block was lost cannot be told.
             self._give_up(Failure.SILENT, "no further block")
         elif self._current is not None or self._on_acknowledged is not None:
+            self.was_repeated = True
             self._say_again("no answer to a command")
         else:
             self._fail_unheard("no data after the identification")
@@ -368,6 +374,7 @@ class Session:
         if event is not None:
             self._events.append(event)
         self._repeats = self._answer_blocks = self._answer_chars = 0
+        self._was_repeated_before = self.was_repeated
         self._on_acknowledged = None
         self._on_block = self._on_answer
         if self._waiting:
@@ -380,12 +387,16 @@ class Session:
 
     def _on_answer(self, start: int, text: bytes, end: int) -> None:
         assert self._current is not None
-        if start == SOH:
+        if start == SOH and text.startswith(b"P0"):
+            self._listen_anew()  # the prompt, come twice
+        elif start == SOH:
             self._on_break(text)
         elif _is_error(text):
             self._next_command(Refused(self._current, _shown(text)))
         elif not self._answer_blocks and not _is_about(text, self._current.data):
             self._listen_anew()  # the answer to an earlier command, come late or twice
+        elif self._was_repeated_before and _is_bare(text):
+            self._give_up(Failure.GARBLED, "after a repeat, an answer that does not say to what")
         else:
             self._take_answer(self._current, text.decode("ascii"), is_final=end == ETX)
 
@@ -417,6 +428,11 @@ class Session:
 def _is_error(text: bytes) -> bool:
     """Whether a data block is an error message (6.3.7): `(ER…)`, with no code before it."""
     return text.startswith(b"(ER")
+
+
+def _is_bare(answer: bytes) -> bool:
+    """Whether an answer does not have the code that was asked for, as with some meters."""
+    return answer.lstrip().startswith(b"(")
 
 
 def _is_about(answer: bytes, asked: str) -> bool:

@@ -11,7 +11,8 @@ from decimal import Decimal
 
 from contract.registers import Unit
 
-STORAGE_CURRENT = 255  # OBIS value group F: 255 is the present value, others are history
+STORAGE_CURRENT = 255  # OBIS value group F: 255 is the present value, others are history …
+STORAGE_ZERO = 0  # … but for makers that begin to number with the present value
 DATA_SETS_MAX = 20_000  # of one text: a long load profile; more is garbage
 
 _CODE = re.compile(
@@ -47,6 +48,10 @@ class Code:
     def is_current(self) -> bool:
         """Whether it names the present value and not one of an earlier billing period."""
         return self.storage in (None, STORAGE_CURRENT)
+
+    def stored_like(self, wanted: "Code") -> bool:
+        """Whether its storage number is that of `wanted`, the present value's being 255 or none."""
+        return self.is_current if wanted.is_current else self.storage == wanted.storage
 
     def matches(self, wanted: "Code") -> bool:
         """Whether a meter that sends this means `wanted`, all that `wanted` says being the same.
@@ -175,13 +180,15 @@ class ReadoutText:
     def current(self, wanted: Code) -> DataSet | None:
         """The data set of the present value of `wanted`; history never stands in for it.
 
-        None if there is none, or if there are several that do not say the same.
+        A `wanted` with a storage number of its own is of a meter that numbers present values so,
+        and is looked up as it is. None if there is none, or if there are several that do not say
+        the same.
         """
         found = [
             data_set
             for data_set in self._data_sets
             if data_set.code is not None
-            and data_set.code.is_current
+            and data_set.code.stored_like(wanted)
             and data_set.code.matches(wanted)
         ]
         if not found or any(data_set.brackets[0] != found[0].brackets[0] for data_set in found):

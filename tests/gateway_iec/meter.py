@@ -122,6 +122,11 @@ class MeterLine:
         self._master = -1
 
     @property
+    def is_open(self) -> bool:
+        """Whether there is a port."""
+        return self._master >= 0
+
+    @property
     def port_rate(self) -> int:
         """The rate to which the other side has set the port."""
         return SPEEDS[termios.tcgetattr(self._master)[5]]
@@ -132,7 +137,10 @@ class MeterLine:
             os.write(self._master, data)
 
     def _read(self) -> None:
-        data = os.read(self._master, 4096)
+        self.take(os.read(self._master, 4096))
+
+    def take(self, data: bytes) -> None:
+        """Bytes that the other side has sent."""
         if self.echo:
             self.write(data)
         if self.minds_rate and self.port_rate != self.rate:
@@ -262,7 +270,7 @@ class MeterLine:
 
     def _put(self, part: bytes, rate: int) -> None:
         """What a port hears that is set to another rate than the meter sends at is nonsense."""
-        if self.minds_rate and self._master >= 0 and self.port_rate != rate:
+        if self.minds_rate and self.is_open and self.port_rate != rate:
             part = bytes(value ^ 0xD5 for value in part)
         self.write(part)
 

@@ -396,7 +396,7 @@ async def test_no_fault_that_the_checks_see_ever_gives_a_wrong_value(tmp_path: P
     right = 0
     with MeterLine(tmp_path / "tty", *on_line) as wire:
         async with running(wire.device, meters) as line:
-            for _ in range(20):
+            for _ in range(10):
                 number = chance.randrange(3)
                 on_line[number].faults = deque(chance.choices(faults, k=2))
                 on_line[number].late_s = chance.uniform(0.05, 0.45)
@@ -406,7 +406,7 @@ async def test_no_fault_that_the_checks_see_ever_gives_a_wrong_value(tmp_path: P
                     continue
                 assert read.values == {IMPORT: (number + 1) * 100_000, EXPORT: 500}
                 right += 1
-    assert right >= 12
+    assert right >= 6
 
 
 @pytest.mark.asyncio

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 READ_FUNCTIONS = (3, 4)
+IDENTIFY = 0x2B
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,24 @@ class Slave:
     refuses: Callable[[Request], bool] = lambda request: False
     words: Callable[[int, int], int] = word
     requests: list[Request] = field(default_factory=list)
+    objects: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    identified: list[int] = field(default_factory=list)
 
     def asked(self, unit: int) -> list[Request]:
         """The requests to one unit."""
         return [request for request in self.requests if request.unit == unit]
+
+    def identify(self, unit: int, number: int) -> tuple[Fault, int, bytes] | None:
+        """The answer to function 43/14: `objects` of the unit from `number` on, or exception 1."""
+        self.identified.append(unit)
+        if unit not in self.units or self.always.get(unit, Fault("none")).kind == "silent":
+            return None
+        objects = {key: text for key, text in self.objects.get(unit, {}).items() if key >= number}
+        if not objects:
+            return Fault("none"), unit, bytes([IDENTIFY | 0x80, 1])
+        body = b"".join(bytes([key, len(text)]) + text for key, text in objects.items())
+        head = bytes([IDENTIFY, 0x0E, 1, 0x81, 0, 0, len(objects)])
+        return Fault("none"), unit, head + body
 
     def answer(self, request: Request) -> tuple[Fault, int, bytes] | None:
         """The fault, the unit that answers and its PDU; None for silence."""
@@ -104,10 +119,15 @@ class _RtuFrames:
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
-        while len(self._buffer) >= 8:
-            frame, self._buffer = self._buffer[:8], self._buffer[8:]
-            assert crc(frame[:6]) == frame[6:], f"bad request {frame.hex()}"
+        while len(self._buffer) >= (length := 7 if self._buffer[1:2] == bytes([IDENTIFY]) else 8):
+            frame, self._buffer = self._buffer[:length], self._buffer[length:]
+            assert crc(frame[:-2]) == frame[-2:], f"bad request {frame.hex()}"
             self._heard = frame
+            if length == 7:
+                arrived_at = asyncio.get_running_loop().time() + self._line.chars_s(7)
+                if (said := self._slave.identify(frame[0], frame[4])) is not None:
+                    self._reply(*said, arrived_at)
+                continue
             unit, function, address, count = struct.unpack(">BBHH", frame[:6])
             arrived_at = asyncio.get_running_loop().time() + self._line.chars_s(8)
             request = Request(unit, function, address, count, arrived_at)
@@ -229,8 +249,11 @@ class _ModbusTcp(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         loop = asyncio.get_running_loop()
-        while len(self._buffer) >= 12:
-            frame, self._buffer = self._buffer[:12], self._buffer[12:]
+        while len(self._buffer) >= (length := 11 if self._buffer[7:8] == bytes([IDENTIFY]) else 12):
+            frame, self._buffer = self._buffer[:length], self._buffer[length:]
+            if length == 11:
+                self._identify(frame)
+                continue
             number, protocol, size, unit, function, address, count = struct.unpack(
                 ">HHHBBHH", frame
             )
@@ -253,6 +276,12 @@ class _ModbusTcp(asyncio.Protocol):
                     loop.call_later(0.0005 * at, self._transport.write, bytes([byte]))
             else:
                 loop.call_later(fault.delay_s, self._transport.write, reply)
+
+    def _identify(self, frame: bytes) -> None:
+        said = self._server.slave.identify(frame[6], frame[10])
+        if said is not None:
+            _, unit, pdu = said
+            self._transport.write(frame[:4] + struct.pack(">HB", len(pdu) + 1, unit) + pdu)
 
 
 class TcpSlave:

@@ -281,7 +281,7 @@ async def test_a_port_is_opened_for_one_line_only(tmp_path: Path) -> None:
         async with running(_endpoint(tmp_path), installed) as first:
             await first.read(installed[0], Part.ENERGY, INTERVAL)
             async with running(_endpoint(tmp_path), installed) as second:
-                with pytest.raises(ReadFailed, match="lock") as caught:
+                with pytest.raises(ReadFailed, match="in use by process") as caught:
                     await second.read(installed[0], Part.ENERGY, INTERVAL)
     assert caught.value.reason is MissingReason.LINE_DOWN
 

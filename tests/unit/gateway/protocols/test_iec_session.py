@@ -305,6 +305,25 @@ def test_an_unanswered_command_is_said_again() -> None:
     assert dialogue.last == Failed(Failure.SILENT, "no answer to a command, 3 times")
 
 
+def test_after_a_silence_an_answer_that_does_not_say_to_what_is_not_taken() -> None:
+    dialogue = Dialogue(Programming((READ_ENERGY, READ_EXPORT)))
+    dialogue.say(IDENT, PROMPT)
+    dialogue.wait()
+    dialogue.say(block(b"(7*kWh)"))  # to the first asking or the second: the same
+    assert dialogue.session.was_repeated
+    dialogue.say(block(b"(7*kWh)"))  # this may be the other one, come late
+    assert dialogue.last == Failed(
+        Failure.GARBLED, "after a repeat, an answer that does not say to what"
+    )
+
+
+def test_a_prompt_that_comes_twice_is_passed_over() -> None:
+    dialogue = Dialogue(Programming((READ_ENERGY,)))
+    dialogue.say(IDENT, PROMPT, PROMPT, block(b"1.8.0(7*kWh)"))
+    assert dialogue.others[1:] == [Block("1.8.0(7*kWh)", READ_ENERGY), Finished()]
+    assert not dialogue.session.was_repeated
+
+
 def test_the_meter_may_end_the_session() -> None:
     dialogue = Dialogue(Programming((READ_ENERGY,)))
     dialogue.say(IDENT, PROMPT, BREAK)
