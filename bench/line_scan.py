@@ -45,6 +45,10 @@ class _StandingClock:
         """Always synchronised."""
         return ClockState.SYNCED
 
+    def monotonic_s(self) -> float:
+        """Not looked at."""
+        return 0.0
+
     async def sleep_until(self, at: datetime) -> None:
         """Not needed."""
         raise NotImplementedError(at)

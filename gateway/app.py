@@ -5,6 +5,7 @@ Owns the order of starting and stopping. It must not decide anything that a part
 
 import asyncio
 import logging
+import random
 import secrets
 import signal
 import sys
@@ -17,6 +18,8 @@ import structlog
 from contract.messages import Clock as ClockState
 from gateway.clock import ReplayClock, SystemClock
 from gateway.config import LineConfig, StationConfig
+from gateway.health_book import HealthBook
+from gateway.keeping import Keeper
 from gateway.lines.endpoints import Endpoint, IecEndpoint, SerialEndpoint, TcpEndpoint
 from gateway.lines.engine import ModbusLine
 from gateway.lines.iec import IecLine
@@ -67,7 +70,10 @@ async def _run_parts(
     config: StationConfig, clock: Clock, outbox: OutboxThread, stop: asyncio.Event
 ) -> None:
     lines = [_line(line, clock) for line in config.lines]
-    scanner = Scanner(lines, clock, config.heads)
+    # The station's name: two gateways never try their dead meters in step, and a replay repeats.
+    chance = random.Random(config.station)  # noqa: S311 spreads load, guards nothing
+    health = HealthBook(lines, clock, chance)
+    scanner = Scanner(lines, clock, config.heads, health=health)
     uplink = Uplink(
         _broker(config),
         Identity(config.gateway, config.station, _version()),
@@ -76,14 +82,8 @@ async def _run_parts(
         clock,
         scanner.status,
     )
-    poller = Poller(
-        config.station,
-        config.schedule,
-        scanner,
-        outbox,
-        clock,
-        kept=uplink.wake,
-    )
+    keeper = Keeper(config.station, outbox, clock, health, kept=uplink.wake)
+    poller = Poller(config.schedule, scanner, outbox, clock, keeper, probing=config.replay is None)
     meters = sum(len(line.meters) for line in config.lines)
     log.info("started", station=config.station, epoch=outbox.epoch, meters=meters)
     try:

@@ -8,7 +8,7 @@ import hashlib
 import re
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -18,6 +18,7 @@ from contract.messages import Ack, EpochStatus, OutboxStatus
 from gateway import outbox_room
 from gateway.outbox_file import OutboxError, OutboxFile, OutboxUnavailable
 from gateway.outbox_room import DAMAGED
+from gateway.outbox_slots import go_back, instant, mark, ms, set_fact
 from gateway.outbox_values import BatchKey, Draft, Late, SlotDone, Stored
 
 FILE_NAME = "outbox.sqlite3"
@@ -86,7 +87,7 @@ class Outbox:
             for seq, draft in enumerate(drafts, start=first):
                 self._insert(db, draft, seq, at)
             db.execute("UPDATE epochs SET next = ? WHERE epoch = ?", (following, self.epoch))
-            _mark(db, done, late, at)
+            mark(db, done, late, at)
 
         try:
             self._file.write(write, sum(len(draft.payload) for draft in drafts))
@@ -96,6 +97,13 @@ class Outbox:
                 raise
         self._next = following
         return [BatchKey(self.epoch, seq) for seq in range(first, following)]
+
+    def go_back(self, to_at: datetime) -> None:
+        """The clock was put back: `to_at` becomes `last_slot()`, and nobody is wanted any more.
+
+        What was dealt with until now is in `accounted()`.
+        """
+        self._file.write(lambda db: go_back(db, to_at))
 
     def apply_acks(self, acks: Sequence[Ack]) -> set[BatchKey]:
         """Take what the collector has; returns what has become delivered by it.
@@ -112,7 +120,7 @@ class Outbox:
         def write(db: sqlite3.Connection) -> set[BatchKey]:
             if risen:
                 db.execute("UPDATE batches SET acked = 0 WHERE acked = 1")
-                _set_fact(db, "generation", generation)
+                set_fact(db, "generation", generation)
             return {key for ack in acks for key in _cover(db, ack)}
 
         delivered = self._file.write(write)
@@ -132,7 +140,7 @@ class Outbox:
                 (limit,) = db.execute(
                     "SELECT min(seq) FROM batches WHERE epoch_id = ?"
                     " AND (acked = 0 OR appended_at >= ?)",
-                    (epoch_id, _ms(before_at)),
+                    (epoch_id, ms(before_at)),
                 ).fetchone()
                 gone += outbox_room.delete_below(db, epoch_id, SEQ_MAX if limit is None else limit)
             db.execute(
@@ -162,7 +170,7 @@ class Outbox:
         )
         reach = limit + len(except_for)
         newest = self._file.read(query.format("DESC"), reach)
-        live = [row for row in reversed(newest) if row[3] >= _ms(live_since)]
+        live = [row for row in reversed(newest) if row[3] >= ms(live_since)]
         chosen: dict[BatchKey, int] = {}
         for row_id, epoch, seq, _ in [*live, *self._file.read(query.format("ASC"), reach)]:
             key = BatchKey(epoch, seq)
@@ -202,8 +210,21 @@ class Outbox:
 
     def last_slot(self) -> datetime | None:
         """The slot that was dealt with last; None when none ever was."""
-        ms = self._fact("last_slot")
-        return None if ms is None else _at(ms)
+        last = self._fact("last_slot")
+        return None if last is None else instant(last)
+
+    def accounted(self) -> list[tuple[datetime, datetime]]:
+        """Spans of which every slot was dealt with before the clock was put back.
+
+        Each is (after, until): slots later than the one up to the other, which counts.
+        """
+        rows = self._file.read("SELECT after_at, until_at FROM accounted")
+        return [(instant(after), instant(until)) for after, until in rows]
+
+    def slots_after(self, at: datetime) -> list[datetime]:
+        """The slots later than `at` of which a scan is held."""
+        rows = self._file.read("SELECT DISTINCT slot_at FROM batches WHERE slot_at > ?", ms(at))
+        return [instant(slot_at) for (slot_at,) in rows]
 
     def retries(self) -> list[SlotDone]:
         """The meters still wanted for earlier slots, oldest slot first, in the order given."""
@@ -213,7 +234,7 @@ class Outbox:
         ):
             wanted.setdefault((slot_ms, until_ms), []).append(meter)
         return [
-            SlotDone(_at(slot_ms), tuple(meters), _at(until_ms))
+            SlotDone(instant(slot_ms), tuple(meters), instant(until_ms))
             for (slot_ms, until_ms), meters in wanted.items()
         ]
 
@@ -243,8 +264,8 @@ class Outbox:
             " SELECT id, ?, ?, ?, ?, ?, ? FROM epochs WHERE epoch = ?",
             (
                 seq,
-                None if draft.slot_at is None else _ms(draft.slot_at),
-                _ms(at),
+                None if draft.slot_at is None else ms(draft.slot_at),
+                ms(at),
                 draft.worth,
                 len(draft.payload),
                 hashlib.sha256(draft.payload).digest(),
@@ -273,24 +294,6 @@ class Outbox:
         return rows[0][0] if rows else None
 
 
-def _mark(
-    db: sqlite3.Connection, done: Sequence[SlotDone], late: Late | None, at: datetime
-) -> None:
-    db.execute("DELETE FROM retries WHERE until_at <= ?", (_ms(at),))
-    for mark in done:
-        _set_fact(db, "last_slot", _ms(mark.slot_at))
-        if mark.until_at is not None and mark.until_at > at:
-            db.executemany(
-                "INSERT OR IGNORE INTO retries (slot_at, until_at, meter) VALUES (?, ?, ?)",
-                [(_ms(mark.slot_at), _ms(mark.until_at), meter) for meter in mark.retry],
-            )
-    if late is not None:
-        db.executemany(
-            "DELETE FROM retries WHERE slot_at = ? AND meter = ?",
-            [(_ms(late.slot_at), meter) for meter in late.meters],
-        )
-
-
 def _cover(db: sqlite3.Connection, ack: Ack) -> set[BatchKey]:
     """Mark what `ack` has; returns what it newly has."""
     ids: dict[str, int] = dict(db.execute("SELECT epoch, id FROM epochs").fetchall())
@@ -306,18 +309,3 @@ def _cover(db: sqlite3.Connection, ack: Ack) -> set[BatchKey]:
             ).fetchall()
             delivered.update(BatchKey(entry.epoch, seq) for (seq,) in rows)
     return delivered
-
-
-def _set_fact(db: sqlite3.Connection, name: str, value: int) -> None:
-    db.execute(
-        "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (name, value),
-    )
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)
-
-
-def _at(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)

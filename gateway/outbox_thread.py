@@ -74,6 +74,18 @@ class OutboxThread:
         """See `Outbox.last_slot`."""
         return await self._call(self._outbox.last_slot)
 
+    async def accounted(self) -> list[tuple[datetime, datetime]]:
+        """See `Outbox.accounted`."""
+        return await self._call(self._outbox.accounted)
+
+    async def slots_after(self, at: datetime) -> list[datetime]:
+        """See `Outbox.slots_after`."""
+        return await self._call(partial(self._outbox.slots_after, at))
+
+    async def go_back(self, to_at: datetime) -> None:
+        """See `Outbox.go_back`."""
+        await self._call(partial(self._outbox.go_back, to_at))
+
     async def retries(self) -> list[SlotDone]:
         """See `Outbox.retries`."""
         return await self._call(self._outbox.retries)

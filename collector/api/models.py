@@ -253,13 +253,28 @@ class AccountingView(View):
     duplicates: int
 
 
+class MeterTroubleView(View):
+    """A meter that its gateway cannot count on: `degraded` or `offline`, for how long, why."""
+
+    meter: str
+    state: str
+    for_s: int
+    reason: str
+
+
 class LineView(View):
-    """One line, as its gateway's last status says; `answered` of its `meters` in the last scan."""
+    """One line, as its gateway's last status says; `answered` of its `meters` in the last scan.
+
+    `degraded` and `offline` count meters; `troubled` names them, where there are many not all.
+    """
 
     line: str
     state: str
     meters: int
     answered: int
+    degraded: int
+    offline: int
+    troubled: list[MeterTroubleView]
 
 
 class EpochHolesView(View):

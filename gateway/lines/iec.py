@@ -6,7 +6,7 @@ must not know the protocol's messages, slots or scans.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from contract.messages import MissingReason
 from gateway.lines.endpoints import IecEndpoint
@@ -86,7 +86,13 @@ class IecLine(LineOwner[IecPort]):
         self._leftovers: dict[str, _Leftover] = {}
         self._silence_s = 0.0  # an answer to a session that failed may come until then
 
-    async def read(self, meter: InstalledMeter, part: Part, priority: Priority) -> MeterValues:
+    async def read(
+        self,
+        meter: InstalledMeter,
+        part: Part,
+        priority: Priority,
+        attempts: int | None = None,
+    ) -> MeterValues:
         """Queue one read and wait for it. Raises ReadFailed."""
         leftover = self._leftovers.pop(meter.serial, None)
         if part is Part.MOMENTARY and leftover is not None:
@@ -94,7 +100,7 @@ class IecLine(LineOwner[IecPort]):
             age_s_max = SHARED_ON_DEMAND_S_MAX if is_on_demand else SHARED_S_MAX
             if asyncio.get_running_loop().time() - leftover.at <= age_s_max:
                 return leftover.values
-        return await super().read(meter, part, priority)
+        return await super().read(meter, part, priority, attempts)
 
     async def _open(self) -> IecPort:
         port = IecPort(self._endpoint)
@@ -109,7 +115,9 @@ class IecLine(LineOwner[IecPort]):
         profile = readout_profile(job.meter)
         registers = _registers(profile, job.part)
         if not registers:
-            self._succeed(job, MeterValues(self._clock.now(), {}))
+            self._succeed(
+                job, MeterValues(self._clock.now(), {}, arrived_s=self._clock.monotonic_s())
+            )
             return
         try:
             readout = await self._converse(connection, job.meter, profile, registers)
@@ -163,7 +171,7 @@ class IecLine(LineOwner[IecPort]):
 
         Raises SessionFailed if it is another meter's, ReadFailed if it has no value.
         """
-        arrived_at = self._clock.now()
+        arrived_at, arrived_s = self._clock.now(), self._clock.monotonic_s()
         other = stranger(profile, readout, meter.serial, str(meter.address))
         if other is not None:
             self._silence_s = profile.timing.after_failure_ms / 1000
@@ -172,7 +180,7 @@ class IecLine(LineOwner[IecPort]):
         decoded = decode_readout(registers, readout)
         if all(value is None for value in decoded.values.values()):
             raise ReadFailed(MissingReason.NOT_AVAILABLE, "no register has a value")
-        return MeterValues(arrived_at, decoded.values, decoded.partial)
+        return MeterValues(arrived_at, decoded.values, decoded.partial, arrived_s)
 
     def _keep_other_part(
         self,
@@ -184,7 +192,7 @@ class IecLine(LineOwner[IecPort]):
         others = _registers(profile, Part.MOMENTARY)
         if others:
             decoded = decode_readout(others, readout)
-            kept = MeterValues(values.arrived_at, decoded.values, decoded.partial)
+            kept = replace(values, values=decoded.values, partial=decoded.partial)
             self._leftovers[meter.serial] = _Leftover(kept, asyncio.get_running_loop().time())
 
     def _failed(self, job: Job, error: SessionFailed) -> None:

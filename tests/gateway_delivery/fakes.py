@@ -10,6 +10,7 @@ from gateway.ports import InstalledMeter, MeterValues, Part, Priority, ReadFaile
 from gateway.profiles import ProfileLibrary
 
 VALUE = 5_000_000
+PAST_THE_END = timedelta(hours=3)  # a line that is busy without end is stopped so much later
 
 
 class SteppedClock:
@@ -20,6 +21,9 @@ class SteppedClock:
         self.end = end
         self.waits: list[datetime] = []
         self.finished = asyncio.Event()
+        self.passed_s = 1000.0
+        self.remember = True
+        self.at_each_day: Callable[[], None] = lambda: None
         self._state = state
 
     def now(self) -> datetime:
@@ -28,19 +32,32 @@ class SteppedClock:
     def state(self) -> ClockState:
         return self._state
 
+    def monotonic_s(self) -> float:
+        return self.passed_s
+
+    def go_on(self, by: timedelta) -> None:
+        """Time passes; setting `at` is a step of the clock."""
+        self.at += by
+        self.passed_s += by.total_seconds()
+
     async def sleep_until(self, at: datetime) -> None:
-        self.waits.append(at)
+        if self.remember:
+            self.waits.append(at)
         await asyncio.sleep(0)
         if at > self.end:
             self.finished.set()
             await asyncio.Event().wait()
-        self.at = max(self.at, at)
+        day = self.at.date()
+        self.go_on(max(at - self.at, timedelta(0)))
+        if self.at.date() != day:
+            self.at_each_day()
 
 
 class FakeLine:
     """A line whose meters answer at once with VALUE + their address, unless `fails` says why not.
 
-    `cost` is the clock's time that one read takes. `log` has every read in order.
+    `cost` is the clock's time that one read takes. `log` has every read in order, `times` when each
+    began, unless they are not to be remembered.
     """
 
     def __init__(
@@ -55,6 +72,8 @@ class FakeLine:
         self._name = name
         self.cost = cost
         self.log: list[tuple[str, Part, Priority]] = []
+        self.times: list[datetime] = []
+        self.remember = True
         self.fails: Callable[[str, Part, datetime], MissingReason | None] = lambda *_: None
 
     @property
@@ -68,10 +87,17 @@ class FakeLine:
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    async def read(self, meter: InstalledMeter, part: Part, priority: Priority) -> MeterValues:
+    async def read(
+        self, meter: InstalledMeter, part: Part, priority: Priority, attempts: int | None = None
+    ) -> MeterValues:
         await asyncio.sleep(0)
-        self.log.append((meter.serial, part, priority))
-        self._clock.at += self.cost
+        if self.remember:
+            self.log.append((meter.serial, part, priority))
+            self.times.append(self._clock.at)
+        self._clock.go_on(self.cost)
+        if self._clock.at > self._clock.end + PAST_THE_END:
+            self._clock.finished.set()
+            await asyncio.Event().wait()
         if (reason := self.fails(meter.serial, part, self._clock.at)) is not None:
             raise ReadFailed(reason, "as told")
         wanted = [
@@ -81,6 +107,7 @@ class FakeLine:
         return MeterValues(
             self._clock.now(),
             {r.obis: value if part is Part.ENERGY else 230.5 for r in wanted},
+            arrived_s=self._clock.monotonic_s(),
         )
 
 
