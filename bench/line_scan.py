@@ -101,7 +101,7 @@ def measure() -> Figure:
         "s",
         limit=wire_s(profile, METERS),
         limit_what="characters both ways, turnaround, t3.5 and the profile's pauses",
-        requirement=Requirement("ratio", "<=", 1.05),
+        requirement=Requirement("ratio", "<=", 1.03),
         detail={
             "scans": [round(value, 4) for value in scans],
             "profile": PROFILE,
