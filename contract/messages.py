@@ -186,12 +186,16 @@ class LineStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     troubled: list[MeterTrouble] = []
 
 
-class OutboxStatus(msgspec.Struct, frozen=True):
-    """What waits at the gateway: batches not yet acknowledged, bytes in use and allowed."""
+class OutboxStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What waits at the gateway: batches not yet acknowledged, bytes in use and allowed.
+
+    `held` counts scans that wait for the gateway to learn the time, before they become batches.
+    """
 
     waiting: int
     used_bytes: int
     limit_bytes: int
+    held: int = 0
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):

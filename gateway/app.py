@@ -33,6 +33,7 @@ from gateway.ports import Clock
 from gateway.protocols.iec_characters import Characters
 from gateway.scan import Scanner
 from gateway.station_file import Iec62056Section, ModbusRtuSection
+from gateway.undated import Undated, boot_id
 from gateway.uplink import Identity, Uplink
 
 HOUSEKEEPING_S = 3_600.0
@@ -83,7 +84,14 @@ async def _run_parts(
         scanner.status,
     )
     keeper = Keeper(config.station, outbox, clock, health, kept=uplink.wake)
-    poller = Poller(config.schedule, scanner, outbox, clock, keeper, probing=config.replay is None)
+    undated = Undated(
+        scanner,
+        keeper,
+        clock,
+        boot=boot_id(),
+        hold=config.clock.before_sync == "hold",
+    )
+    poller = Poller(config.schedule, scanner, clock, keeper, undated, probing=config.replay is None)
     meters = sum(len(line.meters) for line in config.lines)
     log.info("started", station=config.station, epoch=outbox.epoch, meters=meters)
     try:

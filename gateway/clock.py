@@ -20,8 +20,8 @@ PLAUSIBLE_CHECK_S = 1.0
 
 # A long sleep is cut up: when the system's clock is stepped, the new time is noticed this soon.
 SLEEP_STEP_MAX_S = 5.0
-# Wall clock and monotonic clock are read one after the other: so much apart they may seem to be.
-SLEEP_SLACK_S = 0.5
+# The clock's own corrections are smaller than this: what is larger was a step.
+STEP_MIN_S = 1.0
 
 RECONNECT_S = 0.2
 CONNECT_TIMEOUT_S = 5.0
@@ -72,13 +72,13 @@ class SystemClock:
         return self._monotonic_s()
 
     async def sleep_until(self, at: datetime) -> None:
-        """Return at `at`, at once if it has passed; a clock put back makes no wait longer."""
-        end_s = self._monotonic_s() + (at - self.now()).total_seconds() + SLEEP_SLACK_S
-        while (left_s := self._left_s(at, end_s)) > 0:  # noqa: ASYNC110 time itself
+        """Return at `at`, at once if it has passed, and soon after the clock was stepped."""
+        begun_at, begun_s = self.now(), self._monotonic_s()
+        while (left_s := (at - self.now()).total_seconds()) > 0:
             await asyncio.sleep(min(left_s, SLEEP_STEP_MAX_S))
-
-    def _left_s(self, at: datetime, end_s: float) -> float:
-        return min((at - self.now()).total_seconds(), end_s - self._monotonic_s())
+            passed_s = self._monotonic_s() - begun_s
+            if abs((self.now() - begun_at).total_seconds() - passed_s) > STEP_MIN_S:
+                return
 
 
 class _Answer(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from gateway.profiles import ProfileLibrary
 from gateway.schedule import MINUTES_PER_DAY, Schedule
 from gateway.station_file import (
     BrokerSection,
+    ClockSection,
     EndpointSection,
     Iec62056Section,
     LineSection,
@@ -83,6 +84,7 @@ class StationConfig:
     uplink: UplinkSection
     outbox: OutboxSection
     replay: tuple[str, int] | None
+    clock: ClockSection
     lines: tuple[LineConfig, ...]
     heads: frozenset[str]
 
@@ -149,6 +151,7 @@ class _Checker:
             uplink=section.uplink,
             outbox=section.outbox,
             replay=replay,
+            clock=section.clock,
             lines=lines,
             heads=frozenset(m.serial for line in section.lines for m in line.meters if m.head),
         )
@@ -198,9 +201,9 @@ class _Checker:
         )
 
     def _replay(self) -> tuple[str, int] | None:
-        if self._section.clock is None:
-            return None
         text = self._section.clock.replay
+        if text is None:
+            return None
         match = _HOST_PORT.fullmatch(text)
         if match is None or not 0 < int(match["port"]) < 65_536:
             self._problems.add("$.clock.replay", f"{text!r} is not HOST:PORT")

@@ -15,11 +15,11 @@ import structlog
 
 from contract.limits import SEQ_MAX
 from contract.messages import Ack, EpochStatus, OutboxStatus
-from gateway import outbox_room
+from gateway import outbox_held, outbox_room
 from gateway.outbox_file import OutboxError, OutboxFile, OutboxUnavailable
 from gateway.outbox_room import DAMAGED
-from gateway.outbox_slots import go_back, instant, mark, ms, set_fact
-from gateway.outbox_values import BatchKey, Draft, Late, SlotDone, Stored
+from gateway.outbox_slots import begin_after, instant, mark, ms, set_fact
+from gateway.outbox_values import BatchKey, Draft, Held, Late, SlotDone, Stored
 
 FILE_NAME = "outbox.sqlite3"
 
@@ -74,11 +74,12 @@ class Outbox:
         at: datetime,
         done: Sequence[SlotDone] = (),
         late: Late | None = None,
+        release: int | None = None,
     ) -> list[BatchKey]:
         """Keep `drafts` and the marks in one transaction; all durable on return.
 
-        The last of `done` becomes `last_slot()`. `at` is the present instant. On
-        OutboxUnavailable nothing was kept.
+        What was held as `release` is held no more. The last of `done` becomes `last_slot()`. `at`
+        is the present instant. On OutboxUnavailable nothing was kept.
         """
         first, following = self._next, self._next + len(drafts)
         assert following <= SEQ_MAX
@@ -88,6 +89,8 @@ class Outbox:
                 self._insert(db, draft, seq, at)
             db.execute("UPDATE epochs SET next = ? WHERE epoch = ?", (following, self.epoch))
             mark(db, done, late, at)
+            if release is not None:
+                outbox_held.release(db, release)
 
         try:
             self._file.write(write, sum(len(draft.payload) for draft in drafts))
@@ -98,12 +101,23 @@ class Outbox:
         self._next = following
         return [BatchKey(self.epoch, seq) for seq in range(first, following)]
 
-    def go_back(self, to_at: datetime) -> None:
-        """The clock was put back: `to_at` becomes `last_slot()`, and nobody is wanted any more.
+    def hold(self, boot: str, begun_s: float, content: bytes) -> None:
+        """Keep a scan whose time is not known, begun at that moment of the boot's monotonic clock.
 
-        What was dealt with until now is in `accounted()`.
+        Durable on return. Beyond `outbox_held.HELD_MAX` the oldest go.
         """
-        self._file.write(lambda db: go_back(db, to_at))
+        self._file.write(lambda db: outbox_held.hold(db, boot, begun_s, content), len(content))
+
+    def know_time(self, boot: str) -> None:
+        """Remember that the time has become known in this boot."""
+        self._file.write(lambda db: outbox_held.know_time(db, boot))
+
+    def begin_after(self, to_at: datetime) -> None:
+        """From `to_at` on slots are dealt with, for the first time or again: it is `last_slot()`.
+
+        What was dealt with until now is in `accounted()`. Nobody is wanted any more.
+        """
+        self._file.write(lambda db: begin_after(db, to_at))
 
     def apply_acks(self, acks: Sequence[Ack]) -> set[BatchKey]:
         """Take what the collector has; returns what has become delivered by it.
@@ -206,7 +220,8 @@ class Outbox:
     def usage(self) -> OutboxStatus:
         """How much waits, and how many bytes of the allowed ones are in use."""
         waiting = self._file.read("SELECT count(*) FROM batches WHERE acked = 0")[0][0]
-        return OutboxStatus(waiting, self._file.used_bytes(), self._bytes_max)
+        held = self._file.read("SELECT count(*) FROM held")[0][0]
+        return OutboxStatus(waiting, self._file.used_bytes(), self._bytes_max, held)
 
     def last_slot(self) -> datetime | None:
         """The slot that was dealt with last; None when none ever was."""
@@ -237,6 +252,24 @@ class Outbox:
             SlotDone(instant(slot_ms), tuple(meters), instant(until_ms))
             for (slot_ms, until_ms), meters in wanted.items()
         ]
+
+    def knew_time(self, boot: str) -> bool:
+        """Whether the time was known in this boot before."""
+        return bool(self._file.read("SELECT 1 FROM dated_boots WHERE boot = ?", boot))
+
+    def last_held_s(self, boot: str) -> float | None:
+        """When the last scan was begun that is held of this boot; None if there is none."""
+        (last,) = self._file.read("SELECT max(begun_ms) FROM held WHERE boot = ?", boot)[0]
+        return None if last is None else last / 1000
+
+    def next_held(self, boot: str, *, of_others: bool) -> Held | None:
+        """The oldest scan held of this boot, or of all others; None if there is none."""
+        rows = self._file.read(
+            "SELECT id, boot, content FROM held WHERE (boot <> ?) = ? ORDER BY id LIMIT 1",
+            boot,
+            of_others,
+        )
+        return Held(*rows[0]) if rows else None
 
     @property
     def generation(self) -> int:

@@ -42,7 +42,7 @@ def mark(db: sqlite3.Connection, done: Sequence[SlotDone], late: Late | None, at
         )
 
 
-def go_back(db: sqlite3.Connection, to_at: datetime) -> None:
+def begin_after(db: sqlite3.Connection, to_at: datetime) -> None:
     """Go on after `to_at`, remembering what was accounted for until then; nobody is wanted."""
     db.execute(
         "INSERT INTO accounted SELECT a.value, b.value FROM facts a, facts b"

@@ -9,33 +9,33 @@ slots that were jumped over are gaps, a slot that comes a second time is not sca
 again, and reads that belong to no slot after all are sent as a scan that no slot asked for.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
+from contract.messages import Clock as ClockState
 from contract.messages import GapReason, ScanKind
+from contract.quality import Quality
 from gateway.anchor import Anchor, anchor
 from gateway.batches import MeterMissing, MeterRow, gap_drafts, scan_drafts
-from gateway.clock import PLAUSIBLE_CHECK_S, PLAUSIBLE_YEAR
+from gateway.clock import STEP_MIN_S
 from gateway.health_book import Occurrence
+from gateway.held import dated_drafts
 from gateway.keeping import Keeper
 from gateway.late import LateReads
 from gateway.outbox_file import OutboxUnavailable
-from gateway.outbox_thread import OutboxThread
 from gateway.outbox_values import Draft, SlotDone
 from gateway.ports import Clock
 from gateway.scan import Scanner
 from gateway.schedule import Schedule, Slot, off_grid, slot_gaps
+from gateway.undated import Undated
 
 # A scan may begin this late, if the regular interval is not shorter: a gateway that restarts
 # within it loses nothing. Later, the slot is a gap and the next one is waited for. As far the
 # clock may be put back before slots already done are no longer believed.
 GRACE_MAX = timedelta(minutes=5)
-# The clock's own corrections are smaller than this: what is larger was a step.
-STEP_MIN_S = 1.0
 # Gaps are listed for at most this long back: a longer stop is a new station.
 GAP_REACH = timedelta(days=400)
 OWED_MAX = 600_000  # a slot a minute for that long
@@ -57,22 +57,24 @@ class Poller:
         self,
         schedule: Schedule,
         scanner: Scanner,
-        outbox: OutboxThread,
         clock: Clock,
         keeper: Keeper,
+        undated: Undated,
         *,
         probing: bool = True,
     ) -> None:
         self._schedule = schedule
         self._scanner = scanner
-        self._outbox = outbox
+        self._outbox = keeper.outbox
         self._clock = clock
         self._keeper = keeper
+        self._undated = undated
         self._late = LateReads(schedule, scanner, keeper, clock, probing=probing)
         self._grace = min(schedule.interval, GRACE_MAX)
         self._last_at: datetime | None = None
         self._owed: list[tuple[Slot, GapReason]] = []
         self._seen: Anchor | None = None
+        self._is_held = True  # scans may wait to be dated
         # What the clock has shown before it was put back: slots scanned then, and spans of time
         # of which every slot was scanned or listed.
         self._taken: set[datetime] = set()
@@ -80,9 +82,7 @@ class Poller:
 
     async def run(self) -> None:
         """Scan until cancelled."""
-        # Nothing tells that the system's clock was set: it has to be looked at.
-        while self._clock.now().year < PLAUSIBLE_YEAR:  # noqa: ASYNC110 as said
-            await asyncio.sleep(PLAUSIBLE_CHECK_S)
+        await self._undated.wait(self._schedule.interval)
         await self._resume()
         while True:
             await self._turn()
@@ -91,28 +91,74 @@ class Poller:
 
     async def _resume(self) -> None:
         now = self._clock.now()
+        oldest = await self._undated.oldest()
+        begin = None
+        if oldest is not None:
+            begin = self._slot_of(anchor(self._clock).instant(oldest[1].begun_s)).at - _INSTANT
         self._last_at = await self._outbox.last_slot()
         if self._last_at is None:
             recent = self._schedule.between(now - self._grace, now)
-            self._last_at = recent[-1].at - _INSTANT if recent else now
-        await self._recall(now)
+            self._last_at = begin or (recent[-1].at - _INSTANT if recent else now)
+            await self._begin_after(self._last_at)
+        elif self._last_at > now + self._grace:
+            await self._go_back(now, begin or now)
+        await self._recall(begin or now)
         self._late.want({mark.slot_at: mark for mark in await self._outbox.retries()}, now)
         await self._report_incident()
 
+    async def _date(self) -> None:
+        """Give scans that were held their time: as slots where these are free."""
+        now = anchor(self._clock)
+        quality = Quality.CLOCK_UNSYNCED
+        if self._clock.state() is ClockState.SYNCED:
+            quality |= Quality.RESTAMPED
+        origin, count = self._keeper.origin(), 0
+        while (found := await self._undated.oldest()) is not None:
+            row, scan = found
+            at = now.instant(scan.begun_s)
+            slot = self._slot_of(at)
+            assert self._last_at is not None
+            if slot.at <= self._last_at or slot.at in self._taken:
+                away = Slot(off_grid(self._schedule, at), ScanKind.ON_DEMAND)
+                drafts = dated_drafts(origin, scan, away, now, quality)
+                kept = await self._keeper.keep(drafts, release=row.row_id)
+            else:
+                since = max(self._last_at, slot.at - GAP_REACH)
+                self._miss(self._schedule.between(since, slot.at - _INSTANT), now.at)
+                drafts = dated_drafts(origin, scan, slot, now, quality)
+                missing = tuple(serial for serial, _ in scan.missing)
+                kept = await self._commit(drafts, slot, missing, release=row.row_id)
+            if not kept:
+                return
+            count += 1
+        self._is_held = False
+        if count:
+            log.info("the time is known: held scans were dated", scans=count)
+
+    def _slot_of(self, at: datetime) -> Slot:
+        """The slot that a scan begun at `at` stands for: the one before, which may be it."""
+        return self._schedule.between(at - timedelta(days=1), at)[-1]
+
     async def _turn(self) -> None:
         assert self._last_at is not None
+        if self._is_held:
+            await self._date()
         now = self._clock.now()
         if self._last_at > now + self._grace:
-            await self._go_back(now)
+            passed_s = 0.0 if self._seen is None else self._clock.monotonic_s() - self._seen.s
+            await self._go_back(now, now - timedelta(seconds=passed_s) - _INSTANT)
         due = self._schedule.between(max(self._last_at, now - GAP_REACH), now)
         fresh = due.pop() if due and now - due[-1].at < self._grace else None
         self._miss(due, now)
+        if due:
+            self._last_at = due[-1].at
         self._seen = anchor(self._clock)
         if fresh is not None:
             await self._scan(fresh)
         elif due:
-            everyone = tuple(self._scanner.serials)
-            await self._commit([], due[-1], everyone)
+            last = due[-1]
+            wanted = () if last.at in self._taken else tuple(self._scanner.serials)
+            await self._commit([], last, wanted)
         else:
             await self._idle(now)
 
@@ -124,7 +170,7 @@ class Poller:
         reason = GapReason.GATEWAY_DOWN
         if self._seen is not None:
             jump_s = self._seen.step_s(anchor(self._clock))
-            jumped = jump_s > self._grace.total_seconds()
+            jumped = abs(jump_s) > self._grace.total_seconds()
             reason = GapReason.CLOCK_JUMP if jumped else GapReason.OVERRUN
         log.warning(
             "slots were missed",
@@ -148,20 +194,28 @@ class Poller:
 
     # -- the clock
 
-    async def _go_back(self, now: datetime) -> None:
-        """The clock was put back by more than a step: go on from the time it shows now."""
+    async def _go_back(self, now: datetime, after: datetime) -> None:
+        """The clock was put back by more than a step: go on with the slots later than `after`.
+
+        It may show its time for a while already: slots of this while are not lost.
+        """
+        if self._owed:
+            await self._commit([], self._owed[-1][0], ())
         detail = f"back from {self._last_at:%Y-%m-%dT%H:%M:%SZ} to {now:%Y-%m-%dT%H:%M:%SZ}"
-        self._last_at = now - _INSTANT
+        self._last_at = after
         self._late.clear()
-        try:
-            await self._outbox.go_back(self._last_at)
-        except OutboxUnavailable as error:
-            log.error("the outbox takes nothing", error=str(error))  # noqa: TRY400 no trace
-        await self._recall(now)
+        await self._begin_after(after)
+        await self._recall(after)
         self._scanner.health.note(
             Occurrence(self._clock.monotonic_s(), "clock_jump", detail=detail)
         )
         await self._keeper.keep()
+
+    async def _begin_after(self, at: datetime) -> None:
+        try:
+            await self._outbox.begin_after(at)
+        except OutboxUnavailable as error:
+            log.error("the outbox takes nothing", error=str(error))  # noqa: TRY400 no trace
 
     async def _recall(self, now: datetime) -> None:
         """Have at hand what was done under times that are still to come."""
@@ -202,19 +256,27 @@ class Poller:
 
     # -- keeping
 
-    async def _commit(self, drafts: list[Draft], slot: Slot, missing: tuple[str, ...]) -> None:
+    async def _commit(
+        self,
+        drafts: list[Draft],
+        slot: Slot,
+        missing: tuple[str, ...],
+        release: int | None = None,
+    ) -> bool:
         """Keep a slot's batches, the gaps owed and the marks of them all, in one transaction."""
         everyone = tuple(self._scanner.serials)
         gaps = gap_drafts(self._keeper.origin(), slot_gaps(self._owed, everyone))
         marks = [m for lost, _ in self._owed if (m := self._mark(lost, everyone)).retry]
         marks.append(self._mark(slot, missing))
-        if await self._keeper.keep([*gaps, *drafts], marks):
+        kept = await self._keeper.keep([*gaps, *drafts], marks, release=release)
+        if kept:
             self._owed.clear()
             self._late.want({mark.slot_at: mark for mark in marks}, self._clock.now())
         elif drafts:
             self._owed.append((slot, GapReason.OVERFLOW))
         self._last_at = slot.at
         await self._report_incident()
+        return kept
 
     def _mark(self, slot: Slot, missing: tuple[str, ...]) -> SlotDone:
         until_at = slot.at + self._schedule.index_window

@@ -121,7 +121,6 @@ class Clock(Protocol):
     async def sleep_until(self, at: datetime) -> None:
         """Return at `at`, at once if it has passed. Raises nothing but CancelledError.
 
-        Returns also when the time that was left has gone by on the monotonic clock, so that a
-        clock that is put back keeps nobody waiting: look again.
+        Returns also when the clock was put forward or back meanwhile: look again.
         """
         ...

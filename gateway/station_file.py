@@ -76,9 +76,15 @@ class OutboxSection(_Section, frozen=True):
 
 
 class ClockSection(_Section, frozen=True):
-    """Where the time comes from when it is not this computer's: HOST:PORT of a replay clock."""
+    """How far the computer's clock is trusted.
 
-    replay: str
+    `replay` is HOST:PORT of a replay clock, which stands in for it. `before_sync` says what becomes
+    of reads before it was synchronised for the first time since the computer's start: they are held
+    until then, or sent with a mark, for a computer that has a clock with a battery of its own.
+    """
+
+    replay: str | None = None
+    before_sync: Literal["hold", "send"] = "hold"
 
 
 class ModbusRtuSection(_Section, frozen=True):
@@ -157,5 +163,5 @@ class StationSection(_Section, frozen=True):
     schedule: ScheduleSection = ScheduleSection()
     uplink: UplinkSection = UplinkSection()
     outbox: OutboxSection = OutboxSection()
-    clock: ClockSection | None = None
+    clock: ClockSection = ClockSection()
     profiles: tuple[str, ...] = ()

@@ -294,7 +294,8 @@ class GatewayView(View):
     """One gateway: what the ledger has of it and what it said last.
 
     `silent_s`: seconds since anything came of it. `waiting` batches and `used_bytes` of
-    `limit_bytes` are its own word in the status of `status_at`, null before the first.
+    `limit_bytes` are its own word in the status of `status_at`, null before the first; so is
+    `held`: scans that wait for it to learn the time.
     `quarantined` counts since ever, `quarantine_open` what still waits for a person; `lost`
     batches will never come.
     """
@@ -312,6 +313,7 @@ class GatewayView(View):
     waiting: int | None
     used_bytes: int | None
     limit_bytes: int | None
+    held: int | None
     lines: list[LineView]
     batches: int
     reads: int

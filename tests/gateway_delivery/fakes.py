@@ -9,7 +9,9 @@ from contract.messages import MissingReason
 from gateway.ports import InstalledMeter, MeterValues, Part, Priority, ReadFailed
 from gateway.profiles import ProfileLibrary
 
+LIBRARY = ProfileLibrary([])
 VALUE = 5_000_000
+LOOK_S = 600.0  # no longer than this at once, to see whether it is over
 PAST_THE_END = timedelta(hours=3)  # a line that is busy without end is stopped so much later
 
 
@@ -51,6 +53,57 @@ class SteppedClock:
         self.go_on(max(at - self.at, timedelta(0)))
         if self.at.date() != day:
             self.at_each_day()
+
+
+class SteppingClock(SteppedClock):
+    """A clock that is put forward or back while time goes on; `steps` has when and by how much.
+
+    When is in seconds since the start. `crossed` has the stretches of time that it showed or
+    jumped over, in order: (from, to), `from` the later one where it was put back. It says that it
+    is synchronised after `synced_after_s`.
+    """
+
+    def __init__(
+        self,
+        now: datetime,
+        lasts: timedelta,
+        steps: Sequence[tuple[float, timedelta]],
+        synced_after_s: float = 0.0,
+    ) -> None:
+        super().__init__(now, now.replace(year=9000))
+        self._synced_s = self.passed_s + synced_after_s
+        self._began_s = self.passed_s
+        self._end_s = self.passed_s + lasts.total_seconds()
+        self._steps = sorted(((self.passed_s + s, by) for s, by in steps), key=lambda step: step[0])
+        self.crossed: list[tuple[datetime, datetime]] = []
+
+    def state(self) -> ClockState:
+        return ClockState.SYNCED if self.passed_s >= self._synced_s else ClockState.UNSYNCED
+
+    def go_on(self, by: timedelta) -> None:
+        end_s = self.passed_s + by.total_seconds()
+        while self._steps and self._steps[0][0] <= end_s:
+            at_s, step = self._steps.pop(0)
+            self._move(timedelta(seconds=at_s - self.passed_s), at_s)
+            self.crossed.append((self.at, self.at + step))
+            self.at += step
+        self._move(timedelta(seconds=end_s - self.passed_s), end_s)
+
+    def _move(self, by: timedelta, to_s: float) -> None:
+        self.crossed.append((self.at, self.at + by))
+        self.at += by
+        self.passed_s = to_s
+
+    async def sleep_until(self, at: datetime) -> None:
+        await asyncio.sleep(0)
+        steps = len(self._steps)
+        while (left_s := (at - self.at).total_seconds()) > 0 and len(self._steps) == steps:
+            if self.passed_s >= self._end_s:
+                self.finished.set()
+                await asyncio.Event().wait()
+            # A step is noticed a little later.
+            noticed_s = self._steps[0][0] + 5 - self.passed_s if self._steps else left_s
+            self.go_on(timedelta(seconds=min(left_s + 1e-6, max(0.001, noticed_s), LOOK_S)))
 
 
 class FakeLine:
@@ -113,5 +166,5 @@ class FakeLine:
 
 def meters(count: int, profile: str = "eastron-sdm120", first: int = 1) -> list[InstalledMeter]:
     """Meters m001, m002, … with as many addresses."""
-    loaded = ProfileLibrary([]).get(profile)
+    loaded = LIBRARY.get(profile)
     return [InstalledMeter(f"m{n:03d}", n, loaded) for n in range(first, first + count)]

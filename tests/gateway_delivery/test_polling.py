@@ -1,7 +1,6 @@
 """Slots to scans to the outbox: what is read when, what is a gap, what is asked for again."""
 
-import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -119,6 +118,7 @@ async def test_momentary_quantities_that_are_missing_leave_the_energies(tmp_path
 @pytest.mark.asyncio
 async def test_reads_under_a_clock_that_is_not_synchronised_say_so(tmp_path: Path) -> None:
     world = World(tmp_path, after(30), after(30))
+    world.hold = False
     world.clock = SteppedClock(after(30), after(30), ClockState.UNSYNCED)
     world.line = FakeLine(world.clock, meters(1))
     world.lines = [world.line]
@@ -345,22 +345,6 @@ class TestGaps:
         world.clock.at = after(29.5)
         found = scans(await world.run(after(65)))
         assert [scan.slot for scan in found] == [after(30), after(60)]
-
-
-@pytest.mark.asyncio
-async def test_nothing_is_polled_before_the_clock_is_plausible(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.polling.PLAUSIBLE_CHECK_S", 0.01)
-    world = World(tmp_path, datetime(1970, 1, 1, tzinfo=UTC), after(35))
-
-    async def set_clock_later(_: OutboxThread) -> None:
-        asyncio.get_running_loop().call_later(0.1, setattr, world.clock, "at", after(20))
-
-    world.before = set_clock_later
-    batches = await world.run()
-    assert gaps(batches) == []
-    assert [scan.slot for scan in scans(batches)] == [after(30)]
 
 
 @pytest.mark.asyncio

@@ -14,6 +14,7 @@ from gateway.outbox_thread import OutboxThread
 from gateway.polling import Poller
 from gateway.scan import Scanner
 from gateway.schedule import Schedule
+from gateway.undated import Undated
 from tests.gateway_delivery.building import MIB, open_outbox
 from tests.gateway_delivery.fakes import FakeLine, SteppedClock, meters
 
@@ -37,6 +38,8 @@ class World:
         self.schedule = SCHEDULE
         self.lives = 0
         self.probing = True
+        self.boot = "boot-1"
+        self.hold = True
         self.kept = 0
         self.before: Callable[[OutboxThread], Awaitable[None]] | None = None
 
@@ -51,8 +54,9 @@ class World:
         health = HealthBook(self.lines, self.clock, random.Random(7))
         self.scanner = Scanner(self.lines, self.clock, heads={"m001"}, health=health)
         keeper = Keeper("T1", outbox, self.clock, health, kept=self._count)
+        undated = Undated(self.scanner, keeper, self.clock, boot=self.boot, hold=self.hold)
         poller = Poller(
-            self.schedule, self.scanner, outbox, self.clock, keeper, probing=self.probing
+            self.schedule, self.scanner, self.clock, keeper, undated, probing=self.probing
         )
         try:
             async with asyncio.timeout(50), asyncio.TaskGroup() as group:

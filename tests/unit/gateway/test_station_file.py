@@ -66,6 +66,7 @@ def test_everything_can_be_said() -> None:
         + "uplink: {window: 5}\noutbox: {bytes_max: 5000000, keep_days: 1}\n"
     )
     assert (config.gateway, config.replay) == ("gw-7", ("127.0.0.1", 9000))
+    assert config.clock.before_sync == "hold"
     assert config.schedule.index_minutes == (0, 750)
     assert config.schedule.index_retry_s == 30
 
