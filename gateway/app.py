@@ -10,7 +10,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from importlib.metadata import PackageNotFoundError, version
 
 import structlog
@@ -70,10 +70,10 @@ async def run_station(config: StationConfig, stop: asyncio.Event) -> None:
 async def _run_parts(
     config: StationConfig, clock: Clock, outbox: OutboxThread, stop: asyncio.Event
 ) -> None:
-    lines = [_line(line, clock) for line in config.lines]
+    lines = [_line(line, clock, config.schedule.zone) for line in config.lines]
     # The station's name: two gateways never try their dead meters in step, and a replay repeats.
     chance = random.Random(config.station)  # noqa: S311 spreads load, guards nothing
-    health = HealthBook(lines, clock, chance)
+    health = HealthBook(lines, clock, chance, meter_drift_s=config.clock.meter_drift_s)
     scanner = Scanner(lines, clock, config.heads, health=health)
     uplink = Uplink(
         _broker(config),
@@ -131,10 +131,11 @@ async def _clock(config: StationConfig) -> SystemClock | ReplayClock:
     return clock
 
 
-def _line(line: LineConfig, clock: Clock) -> ModbusLine | IecLine:
+def _line(line: LineConfig, clock: Clock, zone: tzinfo) -> ModbusLine | IecLine:
     endpoint: Endpoint
     if isinstance(line.endpoint, Iec62056Section):
-        return IecLine(line.name, _iec_endpoint(line.endpoint, line.password), line.meters, clock)
+        iec = _iec_endpoint(line.endpoint, line.password)
+        return IecLine(line.name, iec, line.meters, clock, zone)
     if isinstance(line.endpoint, ModbusRtuSection):
         port = line.endpoint
         endpoint = SerialEndpoint(port.device, port.baud, Parity(port.parity), port.stop_bits)

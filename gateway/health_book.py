@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from contract.messages import Clock as ClockState
 from contract.messages import MeterTrouble, MissingReason
 from gateway.meters.health import Health, MeterState, Outcome
 from gateway.ports import Clock, InstalledMeter, Line, ReadFailed
 
+METER_DRIFT_S = 60.0
 OCCURRENCES_MAX = 1_000  # that could not be kept yet; then the oldest go
 DETAIL_CHARS_MAX = 200
 # In the status, of the whole station: under a quarter of what a status may have.
@@ -45,11 +47,21 @@ class Occurrence:
 class HealthBook:
     """One entry a meter and one a line; all in one task. `chance` spreads the tries of dead meters.
 
-    Memory is bounded by the number of meters and OCCURRENCES_MAX.
+    A meter's own clock may be off by `meter_drift_s` before that is told. Memory is bounded by the
+    number of meters and OCCURRENCES_MAX.
     """
 
-    def __init__(self, lines: Sequence[Line], clock: Clock, chance: random.Random) -> None:
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        clock: Clock,
+        chance: random.Random,
+        *,
+        meter_drift_s: float = METER_DRIFT_S,
+    ) -> None:
         self._clock = clock
+        self._meter_drift_s = meter_drift_s
+        self._clocks_off: set[str] = set()
         now_s = clock.monotonic_s()
         spread: Callable[[], float] = chance.random
         self._health = {
@@ -76,6 +88,27 @@ class HealthBook:
         if outcome is not None:
             self._line_is(line, down=False)
             self._observe(line, meter, outcome, failure)
+
+    def meter_clock(self, line: Line, meter: InstalledMeter, ahead_s: float) -> None:
+        """The meter's own clock is so far ahead of ours (negative: behind).
+
+        Told when it is too far, and when it is no more. Says nothing while our own is not right.
+        """
+        if self._clock.state() is not ClockState.SYNCED:
+            return
+        is_off = abs(ahead_s) > self._meter_drift_s
+        if is_off == (meter.serial in self._clocks_off):
+            return
+        (self._clocks_off.add if is_off else self._clocks_off.discard)(meter.serial)
+        self.note(
+            Occurrence(
+                self._clock.monotonic_s(),
+                "meter_clock_off" if is_off else "meter_clock_right",
+                line.name,
+                meter.serial,
+                f"{ahead_s:+.0f} s against the gateway's clock, {self._meter_drift_s:g} s allowed",
+            )
+        )
 
     def note(self, occurrence: Occurrence) -> None:
         """Something else happened, to be told with the rest."""

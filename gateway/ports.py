@@ -52,12 +52,14 @@ class MeterValues:
     for energies, floats otherwise, None where the meter has no value for it.
     `partial` says that some of them could not be read. `arrived_s` is `arrived_at` by the
     clock's monotonic seconds, which no step of the time changes; None where the line does not say.
+    `clock_ahead_s` is how far the meter's own clock is ahead of the gateway's, where it said so.
     """
 
     arrived_at: datetime
     values: dict[str, int | float | None]
     partial: bool = False
     arrived_s: float | None = None
+    clock_ahead_s: float | None = None
 
 
 class ReadFailed(Exception):

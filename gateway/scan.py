@@ -256,6 +256,8 @@ class Scanner:
             values = values if momentary is None else values | momentary.values
         one.answered += 1
         self.health.answered(one.line, meter, repeated=repeated)
+        if one.index and energy.clock_ahead_s is not None:
+            self.health.meter_clock(one.line, meter, energy.clock_ahead_s)
         quality = self._clock_quality() | (Quality.PARTIAL if partial else Quality(0))
         registers = columns.energy + columns.momentary
         one.results[meter.serial] = _row(meter, registers, energy, values, quality)

@@ -81,10 +81,12 @@ class ClockSection(_Section, frozen=True):
     `replay` is HOST:PORT of a replay clock, which stands in for it. `before_sync` says what becomes
     of reads before it was synchronised for the first time since the computer's start: they are held
     until then, or sent with a mark, for a computer that has a clock with a battery of its own.
+    `meter_drift_s` is how far a meter's own clock may be off before an event says so.
     """
 
     replay: str | None = None
     before_sync: Literal["hold", "send"] = "hold"
+    meter_drift_s: _Seconds = 60
 
 
 class ModbusRtuSection(_Section, frozen=True):

@@ -126,6 +126,7 @@ class FakeLine:
         self.cost = cost
         self.log: list[tuple[str, Part, Priority]] = []
         self.times: list[datetime] = []
+        self.clock_ahead_s: Callable[[str, datetime], float | None] = lambda *_: None
         self.remember = True
         self.fails: Callable[[str, Part, datetime], MissingReason | None] = lambda *_: None
 
@@ -161,6 +162,7 @@ class FakeLine:
             self._clock.now(),
             {r.obis: value if part is Part.ENERGY else 230.5 for r in wanted},
             arrived_s=self._clock.monotonic_s(),
+            clock_ahead_s=self.clock_ahead_s(meter.serial, self._clock.at),
         )
 
 

@@ -254,3 +254,19 @@ async def test_a_week_with_half_the_meters_dead_and_no_uplink_takes_no_more_memo
     assert len(blocks) >= 6
     # A leak of one object a try would be 3,000 a day.
     assert blocks[-1] - blocks[1] < 1_000, f"{blocks}"
+
+
+@pytest.mark.asyncio
+async def test_a_meter_whose_clock_is_off_is_told_of_at_indices_once(tmp_path: Path) -> None:
+    world = World(tmp_path, after(-30), after(3 * 24 * 60 + 5))
+    ahead = {0: 61.0, 1: 500.0, 2: -60.0, 3: -61.0}
+    world.line.clock_ahead_s = lambda serial, at: (
+        ahead.get((at - after(0)).days) if serial == "m003" else 3.0
+    )
+    told = [event for event in events(await world.run()) if "clock" in event.type]
+    assert [(event.type, event.meter, event.at) for event in told] == [
+        ("meter_clock_off", "m003", after(0)),
+        ("meter_clock_right", "m003", after(2 * 24 * 60)),
+        ("meter_clock_off", "m003", after(3 * 24 * 60)),
+    ]
+    assert told[0].detail == "+61 s against the gateway's clock, 60 s allowed"

@@ -115,6 +115,17 @@ async def test_sixteen_meters_share_a_line_and_one_readout_serves_both_parts(
 
 
 @pytest.mark.asyncio
+async def test_a_readout_tells_how_far_the_meters_clock_is_off(tmp_path: Path) -> None:
+    on_line = household("1")
+    (meter,) = installed("1")
+    with MeterLine(tmp_path / "tty", on_line) as wire:
+        async with running(wire.device, [meter]) as line:
+            assert (await line.read(meter, Part.ENERGY, INTERVAL)).clock_ahead_s is None
+            on_line.values |= {"0.9.1": "000200", "0.9.2": "260809"}
+            assert (await line.read(meter, Part.ENERGY, INTERVAL)).clock_ahead_s == 120
+
+
+@pytest.mark.asyncio
 async def test_a_readout_serves_once_and_never_a_later_slot(tmp_path: Path) -> None:
     on_line = household("1")
     (meter,) = installed("1")
