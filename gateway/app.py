@@ -20,7 +20,7 @@ from gateway.clock import ReplayClock, SystemClock
 from gateway.config import LineConfig, StationConfig
 from gateway.health_book import HealthBook
 from gateway.keeping import Keeper
-from gateway.lines.endpoints import Endpoint, IecEndpoint, SerialEndpoint, TcpEndpoint
+from gateway.lines.endpoints import Endpoint, Framing, IecEndpoint, SerialEndpoint, TcpEndpoint
 from gateway.lines.engine import ModbusLine
 from gateway.lines.iec import IecLine
 from gateway.meters.profile import Parity
@@ -32,7 +32,7 @@ from gateway.polling import Poller
 from gateway.ports import Clock
 from gateway.protocols.iec_characters import Characters
 from gateway.scan import Scanner
-from gateway.station_file import Iec62056Section, ModbusRtuSection
+from gateway.station_file import Iec62056Section, ModbusRtuOverTcpSection, ModbusRtuSection
 from gateway.undated import Undated, boot_id
 from gateway.uplink import Identity, Uplink
 
@@ -139,6 +139,9 @@ def _line(line: LineConfig, clock: Clock, zone: tzinfo) -> ModbusLine | IecLine:
     if isinstance(line.endpoint, ModbusRtuSection):
         port = line.endpoint
         endpoint = SerialEndpoint(port.device, port.baud, Parity(port.parity), port.stop_bits)
+    elif isinstance(line.endpoint, ModbusRtuOverTcpSection):
+        server = line.endpoint
+        endpoint = TcpEndpoint(server.host, server.port, Framing.RTU, server.baud)
     else:
         endpoint = TcpEndpoint(line.endpoint.host, line.endpoint.port)
     return ModbusLine(line.name, endpoint, line.meters, clock)

@@ -105,6 +105,17 @@ class ModbusTcpSection(_Section, frozen=True):
     port: _Port = 502
 
 
+class ModbusRtuOverTcpSection(_Section, frozen=True):
+    """An RS-485 line behind a transparent serial server: RTU frames over TCP.
+
+    `baud` is that of the line behind it, to know how long replies take.
+    """
+
+    host: str
+    port: _Port
+    baud: _Count = 9600
+
+
 class Iec62056Section(_Section, frozen=True):
     """A line of IEC 62056-21 meters on a serial device, which all begin at `baud`.
 
@@ -121,7 +132,7 @@ class Iec62056Section(_Section, frozen=True):
     password_file: str | None = None
 
 
-EndpointSection = ModbusRtuSection | ModbusTcpSection | Iec62056Section
+EndpointSection = ModbusRtuSection | ModbusTcpSection | ModbusRtuOverTcpSection | Iec62056Section
 
 
 class MeterSection(_Section, frozen=True):
@@ -135,6 +146,7 @@ class MeterSection(_Section, frozen=True):
     profile: str
     address: int | str | None = None
     head: bool = False
+    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] | None = None
 
 
 class LineSection(_Section, frozen=True):
@@ -144,12 +156,13 @@ class LineSection(_Section, frozen=True):
     meters: Annotated[tuple[MeterSection, ...], msgspec.Meta(min_length=1)]
     modbus_rtu: ModbusRtuSection | None = None
     modbus_tcp: ModbusTcpSection | None = None
+    modbus_rtu_over_tcp: ModbusRtuOverTcpSection | None = None
     iec62056_21: Iec62056Section | None = None
 
     @property
     def endpoints(self) -> list[EndpointSection]:
         """Those that are given."""
-        given = (self.modbus_rtu, self.modbus_tcp, self.iec62056_21)
+        given = (self.modbus_rtu, self.modbus_tcp, self.modbus_rtu_over_tcp, self.iec62056_21)
         return [endpoint for endpoint in given if endpoint is not None]
 
 
