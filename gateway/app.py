@@ -73,7 +73,13 @@ async def _run_parts(
     lines = [_line(line, clock, config.schedule.zone) for line in config.lines]
     # The station's name: two gateways never try their dead meters in step, and a replay repeats.
     chance = random.Random(config.station)  # noqa: S311 spreads load, guards nothing
-    health = HealthBook(lines, clock, chance, meter_drift_s=config.clock.meter_drift_s)
+    health = HealthBook(
+        lines,
+        clock,
+        chance,
+        meter_drift_s=config.clock.meter_drift_s,
+        probing=config.replay is None,
+    )
     scanner = Scanner(lines, clock, config.heads, health=health)
     uplink = Uplink(
         _broker(config),
@@ -91,7 +97,7 @@ async def _run_parts(
         boot=boot_id(),
         hold=config.clock.before_sync == "hold",
     )
-    poller = Poller(config.schedule, scanner, clock, keeper, undated, probing=config.replay is None)
+    poller = Poller(config.schedule, scanner, clock, keeper, undated)
     meters = sum(len(line.meters) for line in config.lines)
     log.info("started", station=config.station, epoch=outbox.epoch, meters=meters)
     try:

@@ -47,6 +47,9 @@ class Occurrence:
 class HealthBook:
     """One entry a meter and one a line; all in one task. `chance` spreads the tries of dead meters.
 
+    `probing` says that silent meters are tried between slots, and offline ones therefore left out
+    of interval scans. A replay does without: there time passes only by waiting, and a day of tries
+    takes minutes.
     A meter's own clock may be off by `meter_drift_s` before that is told. Memory is bounded by the
     number of meters and OCCURRENCES_MAX.
     """
@@ -58,8 +61,10 @@ class HealthBook:
         chance: random.Random,
         *,
         meter_drift_s: float = METER_DRIFT_S,
+        probing: bool = True,
     ) -> None:
         self._clock = clock
+        self.probing = probing
         self._meter_drift_s = meter_drift_s
         self._clocks_off: set[str] = set()
         now_s = clock.monotonic_s()

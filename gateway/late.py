@@ -26,21 +26,14 @@ log = structlog.get_logger("gateway.polling")
 
 
 class LateReads:
-    """What is still wanted of the slots that are done.
+    """What is still wanted of the slots that are done."""
 
-    `probing` says that silent meters are tried between slots. A replay does without: there time
-    passes only by waiting, and a day of tries takes minutes.
-    """
-
-    def __init__(
-        self, schedule: Schedule, scanner: Scanner, keeper: Keeper, clock: Clock, *, probing: bool
-    ) -> None:
+    def __init__(self, schedule: Schedule, scanner: Scanner, keeper: Keeper, clock: Clock) -> None:
         self._schedule = schedule
         self._scanner = scanner
         self._health: HealthBook = scanner.health
         self._keeper = keeper
         self._clock = clock
-        self._probing = probing
         self._wanted: dict[datetime, SlotDone] = {}
         self._retry_at: dict[datetime, datetime] = {}
         self._missed: set[str] = set()
@@ -64,7 +57,7 @@ class LateReads:
     def next_at(self, now: datetime, slot_at: datetime) -> datetime | None:
         """When there is something to read before the slot that comes next; None: nothing."""
         times = [self._retry_at[at] for at in self._wanted]
-        due_s = self._health.next_due_s() if self._probing else None
+        due_s = self._health.next_due_s() if self._health.probing else None
         if due_s is not None:
             # Rounded up: what is waited for must have come when the wait is over.
             left_ms = math.ceil(1000 * (due_s - self._clock.monotonic_s())) + 1
@@ -89,7 +82,7 @@ class LateReads:
         asked = [
             serial
             for serial in mark.retry
-            if is_final or not self._probing or not self._health.is_resting(serial)
+            if is_final or not self._health.probing or not self._health.is_resting(serial)
         ]
         rows = await self._scanner.read_late(asked, deadline)
         assert mark.until_at is not None

@@ -60,8 +60,6 @@ class Poller:
         clock: Clock,
         keeper: Keeper,
         undated: Undated,
-        *,
-        probing: bool = True,
     ) -> None:
         self._schedule = schedule
         self._scanner = scanner
@@ -69,7 +67,7 @@ class Poller:
         self._clock = clock
         self._keeper = keeper
         self._undated = undated
-        self._late = LateReads(schedule, scanner, keeper, clock, probing=probing)
+        self._late = LateReads(schedule, scanner, keeper, clock)
         self._grace = min(schedule.interval, GRACE_MAX)
         self._last_at: datetime | None = None
         self._owed: list[tuple[Slot, GapReason]] = []

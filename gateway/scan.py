@@ -122,7 +122,7 @@ class Scanner:
 
         A meter whose turn had not come at `deadline` is missing; the next scan of its line begins
         with it. Momentary quantities not had by then are None. An offline meter is missing unless
-        this is an index scan.
+        this is an index scan, or it is not tried in between.
         """
         results: dict[str, MeterRow | MeterMissing] = {}
         end_s = self._end_s(deadline)
@@ -165,7 +165,7 @@ class Scanner:
             await self._complete(one, meter, await self._energy(one, meter, DOUBTED_ATTEMPTS))
         for meter in offline:
             # In between it is tried now and then; an index is not left to that.
-            if one.index:
+            if one.index or not self.health.probing:
                 await self._complete(one, meter, await self._energy(one, meter, 1))
             else:
                 one.results[meter.serial] = MeterMissing(meter.serial, MissingReason.OFFLINE)

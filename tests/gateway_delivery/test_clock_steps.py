@@ -125,6 +125,27 @@ def test_a_clock_put_back_keeps_reading() -> None:
     assert len(again) == 6
 
 
+def test_a_clock_that_is_put_right_during_a_scan_dates_all_of_it() -> None:
+    """20 s slow; two meters, 10 s a read: the clock is put right after the first energy."""
+    world, batches = run([(13 * 60 + 15, timedelta(seconds=20))], timedelta(minutes=14), 10)
+    check(world, batches)
+    (first, *_) = scans(batches)
+    assert first.slot == after(30)
+    # Read 10 s and 20 s after the scan began, which was at 00:30:20.
+    offsets = [read[1] for read in first.tables[0].reads]
+    assert offsets == pytest.approx([30_000, 40_000], abs=5)
+
+
+def test_a_scan_that_was_not_of_its_slot_is_not_given_to_it() -> None:
+    """Ten minutes fast: what was read as of 00:30 was of 00:20."""
+    world, batches = run([(13 * 60 + 15, -timedelta(minutes=10))], timedelta(minutes=60), 10)
+    check(world, batches)
+    first, second, *_ = scans(batches)
+    assert (first.kind, second.kind) == (ScanKind.ON_DEMAND, ScanKind.INTERVAL)
+    assert abs(first.slot - after(20)) < timedelta(seconds=1)
+    assert second.slot == after(30)
+
+
 def test_a_restart_does_not_forget_what_the_clock_has_named_before() -> None:
     with tempfile.TemporaryDirectory() as folder:
         world = world_of(Path(folder), [(5 * 3600.0, -timedelta(hours=3))], timedelta(hours=6), 0)

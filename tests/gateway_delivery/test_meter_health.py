@@ -90,6 +90,18 @@ async def test_an_offline_meter_is_skipped_in_interval_scans_and_tried_about_onc
 
 
 @pytest.mark.asyncio
+async def test_a_replay_asks_offline_meters_in_every_scan_instead(tmp_path: Path) -> None:
+    world = World(tmp_path, after(30), after(24 * 60 - 5))
+    world.probing = False
+    world.line.fails = dead("m002", until=12 * 60 + 1)
+    found = scans(await world.run())
+    assert {reason for scan in found for _, reason in scan.missing} == {"timeout"}
+    back = [scan.slot for scan in found if index_of(scan, "m002")]
+    assert back[0] == after(12 * 60 + 30)
+    assert len(back) == 23
+
+
+@pytest.mark.asyncio
 async def test_a_meter_that_returns_is_read_within_a_minute(tmp_path: Path) -> None:
     for minute in (40.0, 47.3, 59.9):
         world = World(tmp_path / str(minute), after(30), after(95))

@@ -51,13 +51,11 @@ class World:
         outbox = OutboxThread(open_outbox(self.folder, self.lives, 64 * MIB))
         if self.before is not None:
             await self.before(outbox)
-        health = HealthBook(self.lines, self.clock, random.Random(7))
+        health = HealthBook(self.lines, self.clock, random.Random(7), probing=self.probing)
         self.scanner = Scanner(self.lines, self.clock, heads={"m001"}, health=health)
         keeper = Keeper("T1", outbox, self.clock, health, kept=self._count)
         undated = Undated(self.scanner, keeper, self.clock, boot=self.boot, hold=self.hold)
-        poller = Poller(
-            self.schedule, self.scanner, self.clock, keeper, undated, probing=self.probing
-        )
+        poller = Poller(self.schedule, self.scanner, self.clock, keeper, undated)
         try:
             async with asyncio.timeout(50), asyncio.TaskGroup() as group:
                 task = group.create_task(poller.run())
