@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.intake.check import check_batch
 from contract.limits import BATCH_BYTES_MAX
 from contract.messages import Batch, Clock, MissingReason, Scan, ScanKind
 from contract.quality import Quality
@@ -110,6 +111,8 @@ async def test_a_start_that_never_learnt_the_time_is_evidence(tmp_path: Path) ->
     second = World(tmp_path, after(30), after(30))
     second.lives, second.boot = 1, "boot-2"
     batches = await second.run()
+    for batch in batches:
+        check_batch(batch, after(600))  # the collector takes them
     undated = [batch for batch in batches if batch.clock is Clock.UNDATED]
     assert len(undated) == 2
     for number, batch in enumerate(undated):
