@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.programs import simulator
 from contract.messages import Clock as ClockState
+from gateway.app import configure_logging
 from gateway.clock import SystemClock
 from gateway.health_book import HealthBook
 from gateway.lines.endpoints import SerialEndpoint
@@ -96,6 +97,7 @@ async def scan_lines(
 
     What counts are the `parts` of the meters whose serial `counts`.
     """
+    configure_logging()  # to stderr: standard output has figures only
     clock = SystemClock(state=lambda: ClockState.SYNCED)
     lines = []
     for one in said:
