@@ -16,6 +16,9 @@ FIGURES = (
     "intake_influx",
     "snapshot_10k",
     "line_scan",
+    "line_scan_dead",
+    "scan_vs_single",
+    "slot_energies",
     "gateway_rss",
 )
 

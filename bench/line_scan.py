@@ -45,6 +45,10 @@ class _StandingClock:
         """Always synchronised."""
         return ClockState.SYNCED
 
+    def monotonic_s(self) -> float:
+        """Not looked at."""
+        return 0.0
+
     async def sleep_until(self, at: datetime) -> None:
         """Not needed."""
         raise NotImplementedError(at)
@@ -97,7 +101,7 @@ def measure() -> Figure:
         "s",
         limit=wire_s(profile, METERS),
         limit_what="characters both ways, turnaround, t3.5 and the profile's pauses",
-        requirement=Requirement("ratio", "<=", 1.05),
+        requirement=Requirement("ratio", "<=", 1.03),
         detail={
             "scans": [round(value, 4) for value in scans],
             "profile": PROFILE,

@@ -55,6 +55,7 @@ class MissingReason(StrEnum):
     LINE_DOWN = "line_down"  # the port or the connection could not be opened
     NOT_AVAILABLE = "not_available"  # the meter says that it has no value for its index
     WINDOW_CLOSED = "window_closed"  # the next slot came before its turn
+    OFFLINE = "offline"  # known to be silent: tried now and then, not in every scan
 
 
 class GapReason(StrEnum):
@@ -160,21 +161,41 @@ class EpochStatus(msgspec.Struct, frozen=True):
     next: Seq
 
 
-class LineStatus(msgspec.Struct, frozen=True):
-    """One line: its state and how many of its meters answered in the last scan."""
+class MeterTrouble(msgspec.Struct, frozen=True):
+    """A meter that cannot be counted on: `degraded` or `offline`, for how long, why."""
+
+    meter: str
+    state: str
+    for_s: int
+    reason: str
+
+
+class LineStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line: its state and how many of its meters answered in the last scan.
+
+    `degraded` and `offline` count its meters in those states. `troubled` names them, the offline
+    ones first; where there are very many, not all.
+    """
 
     line: str
     state: str
     meters: int
     answered: int
+    degraded: int = 0
+    offline: int = 0
+    troubled: list[MeterTrouble] = []
 
 
-class OutboxStatus(msgspec.Struct, frozen=True):
-    """What waits at the gateway: batches not yet acknowledged, bytes in use and allowed."""
+class OutboxStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What waits at the gateway: batches not yet acknowledged, bytes in use and allowed.
+
+    `held` counts scans that wait for the gateway to learn the time, before they become batches.
+    """
 
     waiting: int
     used_bytes: int
     limit_bytes: int
+    held: int = 0
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):

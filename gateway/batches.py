@@ -33,7 +33,8 @@ _MILLISECOND = timedelta(milliseconds=1)
 class MeterRow:
     """One meter of a scan that was read: a value (or None) for each of `registers`.
 
-    `arrived_at` is when its energies arrived; `quality` is a set of contract.quality bits.
+    `arrived_at` is when its energies arrived, `arrived_s` the same by the monotonic clock, where
+    it is known; `quality` is a set of contract.quality bits.
     """
 
     serial: str
@@ -41,6 +42,7 @@ class MeterRow:
     arrived_at: datetime
     values: list[int | float | None]
     quality: int
+    arrived_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ def _requests(profile: "AnyProfile") -> int:
 def _endpoint(endpoint: object) -> str:
     from gateway.station_file import (  # noqa: PLC0415
         Iec62056Section,
+        ModbusRtuOverTcpSection,
         ModbusRtuSection,
         ModbusTcpSection,
     )
@@ -101,6 +102,8 @@ def _endpoint(endpoint: object) -> str:
         return f"{endpoint.device} {endpoint.baud} {endpoint.characters}"
     if isinstance(endpoint, ModbusRtuSection):
         return f"{endpoint.device} {endpoint.baud} 8{endpoint.parity}{endpoint.stop_bits}"
+    if isinstance(endpoint, ModbusRtuOverTcpSection):
+        return f"{endpoint.host}:{endpoint.port} RTU {endpoint.baud}"
     assert isinstance(endpoint, ModbusTcpSection)
     return f"{endpoint.host}:{endpoint.port}"
 

@@ -5,6 +5,7 @@ Implements `gateway.ports.Clock`. It must not know what is done at which time.
 
 import asyncio
 import ctypes
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ PLAUSIBLE_CHECK_S = 1.0
 
 # A long sleep is cut up: when the system's clock is stepped, the new time is noticed this soon.
 SLEEP_STEP_MAX_S = 5.0
+# The clock's own corrections are smaller than this: what is larger was a step.
+STEP_MIN_S = 1.0
 
 RECONNECT_S = 0.2
 CONNECT_TIMEOUT_S = 5.0
@@ -50,9 +53,11 @@ class SystemClock:
         self,
         now: Callable[[], datetime] = system_now,
         state: Callable[[], ClockState] = system_state,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._now = now
         self._state = state
+        self._monotonic_s = monotonic_s
 
     def now(self) -> datetime:
         """The present instant, aware, in UTC."""
@@ -62,10 +67,18 @@ class SystemClock:
         """Whether that instant can be trusted."""
         return self._state()
 
+    def monotonic_s(self) -> float:
+        """The kernel's monotonic clock, which counts from the start of the computer."""
+        return self._monotonic_s()
+
     async def sleep_until(self, at: datetime) -> None:
-        """Return at `at`, at once if it has passed; a stepped clock is followed."""
-        while (left_s := (at - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 time itself
+        """Return at `at`, at once if it has passed, and soon after the clock was stepped."""
+        begun_at, begun_s = self.now(), self._monotonic_s()
+        while (left_s := (at - self.now()).total_seconds()) > 0:
             await asyncio.sleep(min(left_s, SLEEP_STEP_MAX_S))
+            passed_s = self._monotonic_s() - begun_s
+            if abs((self.now() - begun_at).total_seconds() - passed_s) > STEP_MIN_S:
+                return
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -89,6 +102,8 @@ class ReplayClock:
         self._port = port
         self._real = real or SystemClock()
         self._at: datetime | None = None
+        self._began_at: datetime | None = None
+        self._live_s: tuple[float, float] | None = None  # ours and the kernel's, when it went live
         self._live = False
         self._asking = asyncio.Lock()
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -107,6 +122,14 @@ class ReplayClock:
     def state(self) -> ClockState:
         """A replayed time is right by definition."""
         return self._real.state() if self._live else ClockState.SYNCED
+
+    def monotonic_s(self) -> float:
+        """The replayed seconds since the start, and the real ones after it has gone live."""
+        assert self._at is not None, "start() comes first"
+        assert self._began_at is not None
+        if self._live_s is not None:
+            return self._live_s[0] + self._real.monotonic_s() - self._live_s[1]
+        return (self._at - self._began_at).total_seconds()
 
     async def sleep_until(self, at: datetime) -> None:
         """Have the time moved on to `at`, at once if it has passed."""
@@ -149,7 +172,11 @@ class ReplayClock:
             await asyncio.sleep(RECONNECT_S)
             return False
         now = answer.now.astimezone(UTC)
+        if self._began_at is None:
+            self._began_at = now
         self._at = now if self._at is None else max(now, self._at)
+        if answer.live and self._live_s is None:
+            self._live_s = self.monotonic_s(), self._real.monotonic_s()
         self._live = answer.live
         return True
 

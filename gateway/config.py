@@ -10,15 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
+
 from contract.topics import is_name
 from gateway.checked import Problems, build
 from gateway.line_checks import address_problem, profile_problems
+from gateway.meters.profile import MeterProfile
 from gateway.meters.readout_profile_file import is_sendable
+from gateway.meters.wire import Order
 from gateway.ports import InstalledMeter
 from gateway.profiles import ProfileLibrary
 from gateway.schedule import MINUTES_PER_DAY, Schedule
 from gateway.station_file import (
     BrokerSection,
+    ClockSection,
     EndpointSection,
     Iec62056Section,
     LineSection,
@@ -83,6 +88,7 @@ class StationConfig:
     uplink: UplinkSection
     outbox: OutboxSection
     replay: tuple[str, int] | None
+    clock: ClockSection
     lines: tuple[LineConfig, ...]
     heads: frozenset[str]
 
@@ -125,6 +131,7 @@ class _Checker:
         self._problems = problems
         self._folder = folder
         self._library = ProfileLibrary([folder / name for name in section.profiles])
+        self._reordered: dict[tuple[str, Order], MeterProfile] = {}
 
     def config(self) -> StationConfig | None:
         """The checked configuration, or None when there are problems."""
@@ -149,6 +156,7 @@ class _Checker:
             uplink=section.uplink,
             outbox=section.outbox,
             replay=replay,
+            clock=section.clock,
             lines=lines,
             heads=frozenset(m.serial for line in section.lines for m in line.meters if m.head),
         )
@@ -198,9 +206,9 @@ class _Checker:
         )
 
     def _replay(self) -> tuple[str, int] | None:
-        if self._section.clock is None:
-            return None
         text = self._section.clock.replay
+        if text is None:
+            return None
         match = _HOST_PORT.fullmatch(text)
         if match is None or not 0 < int(match["port"]) < 65_536:
             self._problems.add("$.clock.replay", f"{text!r} is not HOST:PORT")
@@ -261,7 +269,10 @@ class _Checker:
                 self._problems.add(f"{path}.name", f"{line.name!r}: use A-Z a-z 0-9 _ . - only")
             self._unique(names, line.name, f"{path}.name", "another line has this name")
             if len(line.endpoints) != 1:
-                text = "give exactly one of 'modbus_rtu', 'modbus_tcp' and 'iec62056_21'"
+                text = (
+                    "give exactly one of 'modbus_rtu', 'modbus_tcp', 'modbus_rtu_over_tcp' and "
+                    "'iec62056_21'"
+                )
                 self._problems.add(path, text)
                 continue
             (endpoint,) = line.endpoints
@@ -328,8 +339,20 @@ class _Checker:
             return None
         for text in profile_problems(endpoint, profile):
             self._problems.add(f"{at}.profile", text)
+        if meter.order is not None:
+            if not isinstance(profile, MeterProfile):
+                self._problems.add(f"{at}.order", "only registers of Modbus meters have an order")
+                return None
+            profile = self._in_order(profile, Order(meter.order))
         address = "" if meter.address is None else meter.address
         return InstalledMeter(meter.serial, address, profile)
+
+    def _in_order(self, profile: MeterProfile, order: Order) -> MeterProfile:
+        """The profile in another byte order; one and the same for all meters that need it."""
+        key = (profile.name, order)
+        if key not in self._reordered:
+            self._reordered[key] = msgspec.structs.replace(profile, order=order)
+        return self._reordered[key]
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -8,17 +8,18 @@ import hashlib
 import re
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import structlog
 
 from contract.limits import SEQ_MAX
 from contract.messages import Ack, EpochStatus, OutboxStatus
-from gateway import outbox_room
+from gateway import outbox_held, outbox_room
 from gateway.outbox_file import LOCK_SUFFIX, OutboxError, OutboxFile, OutboxUnavailable
 from gateway.outbox_room import DAMAGED
-from gateway.outbox_values import BatchKey, Draft, Late, SlotDone, Stored
+from gateway.outbox_slots import begin_after, instant, mark, ms, set_fact
+from gateway.outbox_values import BatchKey, Draft, Held, Late, SlotDone, Stored
 
 FILE_NAME = "outbox.sqlite3"
 LOCK_NAME = FILE_NAME + LOCK_SUFFIX
@@ -74,11 +75,12 @@ class Outbox:
         at: datetime,
         done: Sequence[SlotDone] = (),
         late: Late | None = None,
+        release: int | None = None,
     ) -> list[BatchKey]:
         """Keep `drafts` and the marks in one transaction; all durable on return.
 
-        The last of `done` becomes `last_slot()`. `at` is the present instant. On
-        OutboxUnavailable nothing was kept.
+        What was held as `release` is held no more. The last of `done` becomes `last_slot()`. `at`
+        is the present instant. On OutboxUnavailable nothing was kept.
         """
         first, following = self._next, self._next + len(drafts)
         assert following <= SEQ_MAX
@@ -87,7 +89,9 @@ class Outbox:
             for seq, draft in enumerate(drafts, start=first):
                 self._insert(db, draft, seq, at)
             db.execute("UPDATE epochs SET next = ? WHERE epoch = ?", (following, self.epoch))
-            _mark(db, done, late, at)
+            mark(db, done, late, at)
+            if release is not None:
+                outbox_held.release(db, release)
 
         try:
             self._file.write(write, sum(len(draft.payload) for draft in drafts))
@@ -97,6 +101,24 @@ class Outbox:
                 raise
         self._next = following
         return [BatchKey(self.epoch, seq) for seq in range(first, following)]
+
+    def hold(self, boot: str, begun_s: float, content: bytes) -> None:
+        """Keep a scan whose time is not known, begun at that moment of the boot's monotonic clock.
+
+        Durable on return. Beyond `outbox_held.HELD_MAX` the oldest go.
+        """
+        self._file.write(lambda db: outbox_held.hold(db, boot, begun_s, content), len(content))
+
+    def know_time(self, boot: str) -> None:
+        """Remember that the time has become known in this boot."""
+        self._file.write(lambda db: outbox_held.know_time(db, boot))
+
+    def begin_after(self, to_at: datetime) -> None:
+        """From `to_at` on slots are dealt with, for the first time or again: it is `last_slot()`.
+
+        What was dealt with until now is in `accounted()`. Nobody is wanted any more.
+        """
+        self._file.write(lambda db: begin_after(db, to_at))
 
     def apply_acks(self, acks: Sequence[Ack]) -> set[BatchKey]:
         """Take what the collector has; returns what has become delivered by it.
@@ -113,7 +135,7 @@ class Outbox:
         def write(db: sqlite3.Connection) -> set[BatchKey]:
             if risen:
                 db.execute("UPDATE batches SET acked = 0 WHERE acked = 1")
-                _set_fact(db, "generation", generation)
+                set_fact(db, "generation", generation)
             return {key for ack in acks for key in _cover(db, ack)}
 
         delivered = self._file.write(write)
@@ -133,7 +155,7 @@ class Outbox:
                 (limit,) = db.execute(
                     "SELECT min(seq) FROM batches WHERE epoch_id = ?"
                     " AND (acked = 0 OR appended_at >= ?)",
-                    (epoch_id, _ms(before_at)),
+                    (epoch_id, ms(before_at)),
                 ).fetchone()
                 gone += outbox_room.delete_below(db, epoch_id, SEQ_MAX if limit is None else limit)
             db.execute(
@@ -163,7 +185,7 @@ class Outbox:
         )
         reach = limit + len(except_for)
         newest = self._file.read(query.format("DESC"), reach)
-        live = [row for row in reversed(newest) if row[3] >= _ms(live_since)]
+        live = [row for row in reversed(newest) if row[3] >= ms(live_since)]
         chosen: dict[BatchKey, int] = {}
         for row_id, epoch, seq, _ in [*live, *self._file.read(query.format("ASC"), reach)]:
             key = BatchKey(epoch, seq)
@@ -199,12 +221,26 @@ class Outbox:
     def usage(self) -> OutboxStatus:
         """How much waits, and how many bytes of the allowed ones are in use."""
         waiting = self._file.read("SELECT count(*) FROM batches WHERE acked = 0")[0][0]
-        return OutboxStatus(waiting, self._file.used_bytes(), self._bytes_max)
+        held = self._file.read("SELECT count(*) FROM held")[0][0]
+        return OutboxStatus(waiting, self._file.used_bytes(), self._bytes_max, held)
 
     def last_slot(self) -> datetime | None:
         """The slot that was dealt with last; None when none ever was."""
-        ms = self._fact("last_slot")
-        return None if ms is None else _at(ms)
+        last = self._fact("last_slot")
+        return None if last is None else instant(last)
+
+    def accounted(self) -> list[tuple[datetime, datetime]]:
+        """Spans of which every slot was dealt with before the clock was put back.
+
+        Each is (after, until): slots later than the one up to the other, which counts.
+        """
+        rows = self._file.read("SELECT after_at, until_at FROM accounted")
+        return [(instant(after), instant(until)) for after, until in rows]
+
+    def slots_after(self, at: datetime) -> list[datetime]:
+        """The slots later than `at` of which a scan is held."""
+        rows = self._file.read("SELECT DISTINCT slot_at FROM batches WHERE slot_at > ?", ms(at))
+        return [instant(slot_at) for (slot_at,) in rows]
 
     def retries(self) -> list[SlotDone]:
         """The meters still wanted for earlier slots, oldest slot first, in the order given."""
@@ -214,9 +250,27 @@ class Outbox:
         ):
             wanted.setdefault((slot_ms, until_ms), []).append(meter)
         return [
-            SlotDone(_at(slot_ms), tuple(meters), _at(until_ms))
+            SlotDone(instant(slot_ms), tuple(meters), instant(until_ms))
             for (slot_ms, until_ms), meters in wanted.items()
         ]
+
+    def knew_time(self, boot: str) -> bool:
+        """Whether the time was known in this boot before."""
+        return bool(self._file.read("SELECT 1 FROM dated_boots WHERE boot = ?", boot))
+
+    def last_held_s(self, boot: str) -> float | None:
+        """When the last scan was begun that is held of this boot; None if there is none."""
+        (last,) = self._file.read("SELECT max(begun_ms) FROM held WHERE boot = ?", boot)[0]
+        return None if last is None else last / 1000
+
+    def next_held(self, boot: str, *, of_others: bool) -> Held | None:
+        """The oldest scan held of this boot, or of all others; None if there is none."""
+        rows = self._file.read(
+            "SELECT id, boot, content FROM held WHERE (boot <> ?) = ? ORDER BY id LIMIT 1",
+            boot,
+            of_others,
+        )
+        return Held(*rows[0]) if rows else None
 
     @property
     def generation(self) -> int:
@@ -244,8 +298,8 @@ class Outbox:
             " SELECT id, ?, ?, ?, ?, ?, ? FROM epochs WHERE epoch = ?",
             (
                 seq,
-                None if draft.slot_at is None else _ms(draft.slot_at),
-                _ms(at),
+                None if draft.slot_at is None else ms(draft.slot_at),
+                ms(at),
                 draft.worth,
                 len(draft.payload),
                 hashlib.sha256(draft.payload).digest(),
@@ -274,24 +328,6 @@ class Outbox:
         return rows[0][0] if rows else None
 
 
-def _mark(
-    db: sqlite3.Connection, done: Sequence[SlotDone], late: Late | None, at: datetime
-) -> None:
-    db.execute("DELETE FROM retries WHERE until_at <= ?", (_ms(at),))
-    for mark in done:
-        _set_fact(db, "last_slot", _ms(mark.slot_at))
-        if mark.until_at is not None and mark.until_at > at:
-            db.executemany(
-                "INSERT OR IGNORE INTO retries (slot_at, until_at, meter) VALUES (?, ?, ?)",
-                [(_ms(mark.slot_at), _ms(mark.until_at), meter) for meter in mark.retry],
-            )
-    if late is not None:
-        db.executemany(
-            "DELETE FROM retries WHERE slot_at = ? AND meter = ?",
-            [(_ms(late.slot_at), meter) for meter in late.meters],
-        )
-
-
 def _cover(db: sqlite3.Connection, ack: Ack) -> set[BatchKey]:
     """Mark what `ack` has; returns what it newly has."""
     ids: dict[str, int] = dict(db.execute("SELECT epoch, id FROM epochs").fetchall())
@@ -307,18 +343,3 @@ def _cover(db: sqlite3.Connection, ack: Ack) -> set[BatchKey]:
             ).fetchall()
             delivered.update(BatchKey(entry.epoch, seq) for (seq,) in rows)
     return delivered
-
-
-def _set_fact(db: sqlite3.Connection, name: str, value: int) -> None:
-    db.execute(
-        "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (name, value),
-    )
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)
-
-
-def _at(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)

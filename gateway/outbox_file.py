@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar
 
 import structlog
 
-from gateway import outbox_room
+from gateway import outbox_held, outbox_room, outbox_slots
 from gateway.outbox_room import Ballast
 
 _T = TypeVar("_T")
@@ -67,6 +67,7 @@ SCHEMA: tuple[str, ...] = (
         value INTEGER NOT NULL
     ) STRICT;
     """,
+    outbox_slots.SCHEMA + outbox_held.SCHEMA,
 )
 
 log = structlog.get_logger("gateway.outbox")

@@ -24,6 +24,7 @@ from contract.messages import (
     decode_batch,
     encode,
 )
+from gateway import outbox_held
 from gateway.outbox_values import Worth
 
 DAMAGED = "damaged"  # the reason of a tombstone for a batch whose bytes no longer have their hash
@@ -48,14 +49,16 @@ def make_room(db: sqlite3.Connection, bytes_wanted: int, station: str) -> int:
     """Give up batches until `bytes_wanted` bytes of payload are free; returns how many it got.
 
     First what was delivered, from the low end of each epoch, then tombstones for what was
-    delivered further up, for undelivered instantaneous scans, for undelivered index scans, oldest
-    first; at the very last the oldest rows themselves, whatever they are.
+    delivered further up and for undelivered instantaneous scans; then scans whose time is not
+    known, and tombstones for undelivered index scans, oldest first; at the very last the oldest
+    rows themselves, whatever they are.
     """
     freed = 0
     for steps in (
         _delete_delivered(db),
         _bury(db, station, "acked = 1 AND worth < 2"),
         _bury(db, station, "acked = 0 AND worth = 0"),
+        outbox_held.give_up_oldest(db),
         _bury(db, station, "acked = 0 AND worth = 1"),
         _delete_oldest(db),
     ):

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from contract.messages import Ack, EpochStatus, OutboxStatus
 from gateway.outbox import Outbox
-from gateway.outbox_values import BatchKey, Draft, Late, SlotDone, Stored
+from gateway.outbox_values import BatchKey, Draft, Held, Late, SlotDone, Stored
 
 _T = TypeVar("_T")
 
@@ -42,9 +42,32 @@ class OutboxThread:
         at: datetime,
         done: Sequence[SlotDone] = (),
         late: Late | None = None,
+        release: int | None = None,
     ) -> list[BatchKey]:
         """See `Outbox.append`."""
-        return await self._call(partial(self._outbox.append, drafts, at=at, done=done, late=late))
+        return await self._call(
+            partial(self._outbox.append, drafts, at=at, done=done, late=late, release=release)
+        )
+
+    async def hold(self, boot: str, begun_s: float, content: bytes) -> None:
+        """See `Outbox.hold`."""
+        await self._call(partial(self._outbox.hold, boot, begun_s, content))
+
+    async def know_time(self, boot: str) -> None:
+        """See `Outbox.know_time`."""
+        await self._call(partial(self._outbox.know_time, boot))
+
+    async def knew_time(self, boot: str) -> bool:
+        """See `Outbox.knew_time`."""
+        return await self._call(partial(self._outbox.knew_time, boot))
+
+    async def last_held_s(self, boot: str) -> float | None:
+        """See `Outbox.last_held_s`."""
+        return await self._call(partial(self._outbox.last_held_s, boot))
+
+    async def next_held(self, boot: str, *, of_others: bool) -> Held | None:
+        """See `Outbox.next_held`."""
+        return await self._call(partial(self._outbox.next_held, boot, of_others=of_others))
 
     async def apply_acks(self, acks: Sequence[Ack]) -> set[BatchKey]:
         """See `Outbox.apply_acks`."""
@@ -73,6 +96,18 @@ class OutboxThread:
     async def last_slot(self) -> datetime | None:
         """See `Outbox.last_slot`."""
         return await self._call(self._outbox.last_slot)
+
+    async def accounted(self) -> list[tuple[datetime, datetime]]:
+        """See `Outbox.accounted`."""
+        return await self._call(self._outbox.accounted)
+
+    async def slots_after(self, at: datetime) -> list[datetime]:
+        """See `Outbox.slots_after`."""
+        return await self._call(partial(self._outbox.slots_after, at))
+
+    async def begin_after(self, to_at: datetime) -> None:
+        """See `Outbox.begin_after`."""
+        await self._call(partial(self._outbox.begin_after, to_at))
 
     async def retries(self) -> list[SlotDone]:
         """See `Outbox.retries`."""

@@ -56,3 +56,12 @@ class Stored:
 
     key: BatchKey
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A scan that waits for the time to be known, taken in the boot `boot` of the computer."""
+
+    row_id: int
+    boot: str
+    content: bytes

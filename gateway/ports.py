@@ -50,12 +50,16 @@ class MeterValues:
 
     `values` has every register of the part by OBIS code: integers in the unit of the catalogue
     for energies, floats otherwise, None where the meter has no value for it.
-    `partial` says that some of them could not be read.
+    `partial` says that some of them could not be read. `arrived_s` is `arrived_at` by the
+    clock's monotonic seconds, which no step of the time changes; None where the line does not say.
+    `clock_ahead_s` is how far the meter's own clock is ahead of the gateway's, where it said so.
     """
 
     arrived_at: datetime
     values: dict[str, int | float | None]
     partial: bool = False
+    arrived_s: float | None = None
+    clock_ahead_s: float | None = None
 
 
 class ReadFailed(Exception):
@@ -84,8 +88,17 @@ class Line(Protocol):
         """Own the line until cancelled: serve the queue, one request at a time."""
         ...
 
-    async def read(self, meter: InstalledMeter, part: Part, priority: Priority) -> MeterValues:
-        """Queue one read and wait for it. Raises ReadFailed."""
+    async def read(
+        self,
+        meter: InstalledMeter,
+        part: Part,
+        priority: Priority,
+        attempts: int | None = None,
+    ) -> MeterValues:
+        """Queue one read and wait for it. Raises ReadFailed.
+
+        It is tried `attempts` times at most; None leaves the number to the line.
+        """
         ...
 
 
@@ -100,6 +113,16 @@ class Clock(Protocol):
         """Whether that instant can be trusted."""
         ...
 
+    def monotonic_s(self) -> float:
+        """Seconds since an unknown beginning, which never go back nor jump.
+
+        The system's are the same for every process between two starts of the computer.
+        """
+        ...
+
     async def sleep_until(self, at: datetime) -> None:
-        """Return at `at`, at once if it has passed. Raises nothing but CancelledError."""
+        """Return at `at`, at once if it has passed. Raises nothing but CancelledError.
+
+        Returns also when the clock was put forward or back meanwhile: look again.
+        """
         ...

@@ -3,14 +3,17 @@
 Pure: it computes instants and reads no clock. It must not know meters, lines or storage.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 
 from contract.messages import GapReason, ScanKind, SlotGap
 
 MINUTES_PER_DAY = 1440
+DAYS_KEPT = 4  # whose slots need not be worked out again at each look
 _DAY = timedelta(days=1)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -44,7 +47,7 @@ class Schedule:
         day = self._day_of(after)
         last = self._day_of(until)
         while day <= last:
-            slots += (slot for slot in self._of_day(day) if after < slot.at <= until)
+            slots += (slot for slot in _of_day(self, day) if after < slot.at <= until)
             day += _DAY
         return slots
 
@@ -52,7 +55,7 @@ class Schedule:
         """The first slot later than `at`."""
         day = self._day_of(at)
         while True:
-            for slot in self._of_day(day):
+            for slot in _of_day(self, day):
                 if slot.at > at:
                     return slot
             day += _DAY
@@ -75,23 +78,32 @@ class Schedule:
     def _day_of(self, at: datetime) -> date:
         return at.astimezone(self.zone).date()
 
-    def _of_day(self, day: date) -> Iterator[Slot]:
-        start = self._local(day, 0)
-        end = self._local(day + _DAY, 0)
-        kinds: dict[datetime, ScanKind] = {}
-        at = start
-        while at < end:
-            kinds[at] = ScanKind.INTERVAL
-            at += self.interval
-        for minute in self.index_minutes:
-            at = self._local(day, minute)
-            if start <= at < end:
-                kinds[at] = ScanKind.INDEX
-        return iter([Slot(at, kinds[at]) for at in sorted(kinds)])
-
-    def _local(self, day: date, minute: int) -> datetime:
+    def local(self, day: date, minute: int) -> datetime:
+        """The instant of a minute of a local day."""
         local = datetime.combine(day, time(minute // 60, minute % 60), tzinfo=self.zone)
         return local.astimezone(UTC)
+
+
+@lru_cache(maxsize=DAYS_KEPT)
+def _of_day(schedule: Schedule, day: date) -> tuple[Slot, ...]:
+    start = schedule.local(day, 0)
+    end = schedule.local(day + _DAY, 0)
+    kinds: dict[datetime, ScanKind] = {}
+    at = start
+    while at < end:
+        kinds[at] = ScanKind.INTERVAL
+        at += schedule.interval
+    for minute in schedule.index_minutes:
+        at = schedule.local(day, minute)
+        if start <= at < end:
+            kinds[at] = ScanKind.INDEX
+    return tuple(Slot(at, kinds[at]) for at in sorted(kinds))
+
+
+def off_grid(schedule: Schedule, at: datetime) -> datetime:
+    """`at`, to the millisecond, for a scan that no slot asked for: never the instant of a slot."""
+    at = at.replace(microsecond=at.microsecond // 1000 * 1000)
+    return at + _MILLISECOND if schedule.between(at - _MILLISECOND, at) else at
 
 
 def slot_gaps(missed: Sequence[tuple[Slot, GapReason]], meters: Sequence[str]) -> list[SlotGap]:

@@ -76,9 +76,17 @@ class OutboxSection(_Section, frozen=True):
 
 
 class ClockSection(_Section, frozen=True):
-    """Where the time comes from when it is not this computer's: HOST:PORT of a replay clock."""
+    """How far the computer's clock is trusted.
 
-    replay: str
+    `replay` is HOST:PORT of a replay clock, which stands in for it. `before_sync` says what becomes
+    of reads before it was synchronised for the first time since the computer's start: they are held
+    until then, or sent with a mark, for a computer that has a clock with a battery of its own.
+    `meter_drift_s` is how far a meter's own clock may be off before an event says so.
+    """
+
+    replay: str | None = None
+    before_sync: Literal["hold", "send"] = "hold"
+    meter_drift_s: _Seconds = 60
 
 
 class ModbusRtuSection(_Section, frozen=True):
@@ -97,6 +105,17 @@ class ModbusTcpSection(_Section, frozen=True):
     port: _Port = 502
 
 
+class ModbusRtuOverTcpSection(_Section, frozen=True):
+    """An RS-485 line behind a transparent serial server: RTU frames over TCP.
+
+    `baud` is that of the line behind it, to know how long replies take.
+    """
+
+    host: str
+    port: _Port
+    baud: _Count = 9600
+
+
 class Iec62056Section(_Section, frozen=True):
     """A line of IEC 62056-21 meters on a serial device, which all begin at `baud`.
 
@@ -113,7 +132,7 @@ class Iec62056Section(_Section, frozen=True):
     password_file: str | None = None
 
 
-EndpointSection = ModbusRtuSection | ModbusTcpSection | Iec62056Section
+EndpointSection = ModbusRtuSection | ModbusTcpSection | ModbusRtuOverTcpSection | Iec62056Section
 
 
 class MeterSection(_Section, frozen=True):
@@ -127,6 +146,7 @@ class MeterSection(_Section, frozen=True):
     profile: str
     address: int | str | None = None
     head: bool = False
+    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] | None = None
 
 
 class LineSection(_Section, frozen=True):
@@ -136,12 +156,13 @@ class LineSection(_Section, frozen=True):
     meters: Annotated[tuple[MeterSection, ...], msgspec.Meta(min_length=1)]
     modbus_rtu: ModbusRtuSection | None = None
     modbus_tcp: ModbusTcpSection | None = None
+    modbus_rtu_over_tcp: ModbusRtuOverTcpSection | None = None
     iec62056_21: Iec62056Section | None = None
 
     @property
     def endpoints(self) -> list[EndpointSection]:
         """Those that are given."""
-        given = (self.modbus_rtu, self.modbus_tcp, self.iec62056_21)
+        given = (self.modbus_rtu, self.modbus_tcp, self.modbus_rtu_over_tcp, self.iec62056_21)
         return [endpoint for endpoint in given if endpoint is not None]
 
 
@@ -157,5 +178,5 @@ class StationSection(_Section, frozen=True):
     schedule: ScheduleSection = ScheduleSection()
     uplink: UplinkSection = UplinkSection()
     outbox: OutboxSection = OutboxSection()
-    clock: ClockSection | None = None
+    clock: ClockSection = ClockSection()
     profiles: tuple[str, ...] = ()

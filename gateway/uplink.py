@@ -234,7 +234,7 @@ class Uplink:
             [entry.epoch for entry in epochs],
             usage.waiting == 0,
             clock,
-            [(line.line, line.state) for line in lines],
+            [(line.line, line.state, line.degraded, line.offline) for line in lines],
         )
         if news == self._said and now_s < self._status_due_s:
             return

@@ -253,13 +253,28 @@ class AccountingView(View):
     duplicates: int
 
 
+class MeterTroubleView(View):
+    """A meter that its gateway cannot count on: `degraded` or `offline`, for how long, why."""
+
+    meter: str
+    state: str
+    for_s: int
+    reason: str
+
+
 class LineView(View):
-    """One line, as its gateway's last status says; `answered` of its `meters` in the last scan."""
+    """One line, as its gateway's last status says; `answered` of its `meters` in the last scan.
+
+    `degraded` and `offline` count meters; `troubled` names them, where there are many not all.
+    """
 
     line: str
     state: str
     meters: int
     answered: int
+    degraded: int
+    offline: int
+    troubled: list[MeterTroubleView]
 
 
 class EpochHolesView(View):
@@ -279,7 +294,8 @@ class GatewayView(View):
     """One gateway: what the ledger has of it and what it said last.
 
     `silent_s`: seconds since anything came of it. `waiting` batches and `used_bytes` of
-    `limit_bytes` are its own word in the status of `status_at`, null before the first.
+    `limit_bytes` are its own word in the status of `status_at`, null before the first; so is
+    `held`: scans that wait for it to learn the time.
     `quarantined` counts since ever, `quarantine_open` what still waits for a person; `lost`
     batches will never come.
     """
@@ -297,6 +313,7 @@ class GatewayView(View):
     waiting: int | None
     used_bytes: int | None
     limit_bytes: int | None
+    held: int | None
     lines: list[LineView]
     batches: int
     reads: int

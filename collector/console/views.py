@@ -63,7 +63,10 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class GatewayLine:
-    """One row of the gateways page; `holes` counts batches, `waiting` is the gateway's own word."""
+    """One row of the gateways page; `holes` counts batches, `waiting` is the gateway's own word.
+
+    So is `meters_offline`.
+    """
 
     gateway: str
     station: str | None
@@ -71,6 +74,7 @@ class GatewayLine:
     silent_s: int
     waiting: int | None
     waiting_known: int
+    meters_offline: int
     holes: int
     quarantine_open: int
     lost: int
@@ -195,6 +199,7 @@ def gateway_rows(context: Context) -> list[GatewayLine]:
             silent_s=row.silent_s,
             waiting=row.waiting,
             waiting_known=row.waiting or 0,
+            meters_offline=sum(line.offline for line in row.lines),
             holes=sum(epoch.missing for epoch in row.holes),
             quarantine_open=row.quarantine_open,
             lost=row.lost,

@@ -26,6 +26,7 @@ _REASONS = {
     "line_down": _("line down"),
     "not_available": _("no value"),
     "window_closed": _("no time left"),
+    "offline": _("offline"),
     "gateway_down": _("gateway down"),
     "overrun": _("overrun"),
     "overflow": _("outbox full"),

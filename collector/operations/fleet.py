@@ -21,7 +21,8 @@ class GatewayView:
     `waiting` batches and `used_bytes` of `limit_bytes` are the gateway's own word in its last
     status, null before the first; `status_at` is when that came. `silent_s` is the time since
     anything came. `holes` are epochs of which batches are missing below one that was heard of:
-    they are under way or will be declared lost. `lost` counts batches that will never come.
+    they are under way or will be declared lost. `lost` counts batches that will never come. `held`
+    scans wait for the gateway to learn the time.
     """
 
     gateway: str
@@ -37,6 +38,7 @@ class GatewayView:
     waiting: int | None
     used_bytes: int | None
     limit_bytes: int | None
+    held: int | None
     lines: tuple[LineStatus, ...]
     batches: int
     reads: int
@@ -89,6 +91,7 @@ def _view(
         waiting=None if outbox is None else outbox.waiting,
         used_bytes=None if outbox is None else outbox.used_bytes,
         limit_bytes=None if outbox is None else outbox.limit_bytes,
+        held=None if outbox is None else outbox.held,
         lines=() if status is None else tuple(status.lines),
         batches=row.batches,
         reads=row.reads,

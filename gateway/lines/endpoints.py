@@ -11,6 +11,7 @@ from gateway.protocols.iec_characters import Characters
 
 # Modbus over Serial Line V1.02, 2.5.1.1: 3.5 characters of silence between frames, and a fixed
 # 1.75 ms above 19,200 baud.
+BITS_MAX = 11  # of a character: start, eight data bits, parity or a second stop bit, stop
 SILENCE_CHARS = 3.5
 SILENCE_FIXED_S = 0.00175
 SILENCE_FIXED_ABOVE_BAUD = 19_200
@@ -25,20 +26,31 @@ class Framing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TcpEndpoint:
-    """A meter, bridge or serial server on TCP; with RTU framing for a transparent one."""
+    """A meter, bridge or serial server on TCP; with RTU framing for a transparent one.
+
+    `baud` is that of the line behind it, where it is known.
+    """
 
     host: str
     port: int
     framing: Framing = Framing.TCP
+    baud: int | None = None
 
     def wire_s(self, chars: float) -> float:
-        """Seconds that `chars` characters take on the wire: not known, taken as 0."""
-        return 0.0
+        """Seconds that `chars` characters take on the line behind it, with all bits that may be.
+
+        Taken as 0 where the line is not known.
+        """
+        return 0.0 if self.baud is None else chars * BITS_MAX / self.baud
 
     @property
     def silence_s(self) -> float:
-        """Seconds of silence that must part two frames: none that we could keep."""
-        return 0.0
+        """Seconds of silence that must part two frames on the line behind it."""
+        if self.baud is None:
+            return 0.0
+        if self.baud > SILENCE_FIXED_ABOVE_BAUD:
+            return SILENCE_FIXED_S
+        return self.wire_s(SILENCE_CHARS)
 
     def __str__(self) -> str:
         """As people write it."""

@@ -6,13 +6,15 @@ must not know the protocol's messages, slots or scans.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, timedelta, tzinfo
 
 from contract.messages import MissingReason
 from gateway.lines.endpoints import IecEndpoint
 from gateway.lines.iec_port import IecPort, SessionFailed
 from gateway.lines.owner import LineOwner
 from gateway.lines.queue import Job
+from gateway.meters.meter_clock import clock_ahead_s
 from gateway.meters.plan import part_of
 from gateway.meters.readout_decode import codes_of, decode_readout, stranger
 from gateway.meters.readout_profile import ReadBy, ReadoutProfile, ReadoutRegister
@@ -75,18 +77,31 @@ class IecLine(LineOwner[IecPort]):
     """A line of IEC 62056-21 meters as `gateway.ports.Line`, told apart by device address.
 
     An energy read always goes to the meter. If that is by data readout, the momentary read that
-    follows is answered from the same readout, once, and never from that of an earlier one.
+    follows is answered from the same readout, once, and never from that of an earlier one. `zone`
+    is what the meters' own clocks are set to.
     """
 
     def __init__(
-        self, name: str, endpoint: IecEndpoint, meters: Sequence[InstalledMeter], clock: Clock
+        self,
+        name: str,
+        endpoint: IecEndpoint,
+        meters: Sequence[InstalledMeter],
+        clock: Clock,
+        zone: tzinfo = UTC,
     ) -> None:
         super().__init__(name, meters, clock)
         self._endpoint = endpoint
+        self._zone = zone
         self._leftovers: dict[str, _Leftover] = {}
         self._silence_s = 0.0  # an answer to a session that failed may come until then
 
-    async def read(self, meter: InstalledMeter, part: Part, priority: Priority) -> MeterValues:
+    async def read(
+        self,
+        meter: InstalledMeter,
+        part: Part,
+        priority: Priority,
+        attempts: int | None = None,
+    ) -> MeterValues:
         """Queue one read and wait for it. Raises ReadFailed."""
         leftover = self._leftovers.pop(meter.serial, None)
         if part is Part.MOMENTARY and leftover is not None:
@@ -94,7 +109,7 @@ class IecLine(LineOwner[IecPort]):
             age_s_max = SHARED_ON_DEMAND_S_MAX if is_on_demand else SHARED_S_MAX
             if asyncio.get_running_loop().time() - leftover.at <= age_s_max:
                 return leftover.values
-        return await super().read(meter, part, priority)
+        return await super().read(meter, part, priority, attempts)
 
     async def _open(self) -> IecPort:
         port = IecPort(self._endpoint)
@@ -109,11 +124,15 @@ class IecLine(LineOwner[IecPort]):
         profile = readout_profile(job.meter)
         registers = _registers(profile, job.part)
         if not registers:
-            self._succeed(job, MeterValues(self._clock.now(), {}))
+            self._succeed(
+                job, MeterValues(self._clock.now(), {}, arrived_s=self._clock.monotonic_s())
+            )
             return
+        begun_s = self._clock.monotonic_s()
         try:
             readout = await self._converse(connection, job.meter, profile, registers)
             values = self._decoded(job.meter, profile, registers, readout)
+            values = replace(values, clock_ahead_s=self._clock_ahead_s(readout, begun_s))
         except SessionFailed as error:
             self._failed(job, error)
         except ReadFailed as failure:
@@ -165,7 +184,7 @@ class IecLine(LineOwner[IecPort]):
 
         Raises SessionFailed if it is another meter's, ReadFailed if it has no value.
         """
-        arrived_at = self._clock.now()
+        arrived_at, arrived_s = self._clock.now(), self._clock.monotonic_s()
         other = stranger(profile, readout, meter.serial, str(meter.address))
         if other is not None:
             self._silence_s = _drain_s(profile)
@@ -174,7 +193,13 @@ class IecLine(LineOwner[IecPort]):
         decoded = decode_readout(registers, readout)
         if all(value is None for value in decoded.values.values()):
             raise ReadFailed(MissingReason.NOT_AVAILABLE, "no register has a value")
-        return MeterValues(arrived_at, decoded.values, decoded.partial)
+        return MeterValues(arrived_at, decoded.values, decoded.partial, arrived_s)
+
+    def _clock_ahead_s(self, readout: ReadoutText, begun_s: float) -> float | None:
+        ended_at = self._clock.now()
+        lasted_s = self._clock.monotonic_s() - begun_s
+        begun_at = ended_at - timedelta(seconds=lasted_s)
+        return clock_ahead_s(readout, self._zone, begun_at, ended_at)
 
     def _keep_other_part(
         self,
@@ -186,7 +211,7 @@ class IecLine(LineOwner[IecPort]):
         others = _registers(profile, Part.MOMENTARY)
         if others:
             decoded = decode_readout(others, readout)
-            kept = MeterValues(values.arrived_at, decoded.values, decoded.partial)
+            kept = replace(values, values=decoded.values, partial=decoded.partial)
             self._leftovers[meter.serial] = _Leftover(kept, asyncio.get_running_loop().time())
 
     def _failed(self, job: Job, error: SessionFailed) -> None:

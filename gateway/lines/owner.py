@@ -90,14 +90,21 @@ class LineOwner(ABC, Generic[_Connection]):
         """Its meters, in the order of the station file."""
         return self._meters
 
-    async def read(self, meter: InstalledMeter, part: Part, priority: Priority) -> MeterValues:
+    async def read(
+        self,
+        meter: InstalledMeter,
+        part: Part,
+        priority: Priority,
+        attempts: int | None = None,
+    ) -> MeterValues:
         """Queue one read and wait for it. Raises ReadFailed.
 
-        A meter that answered last time is tried READ_ATTEMPTS times, one that did not only once.
+        Where `attempts` does not say how often it is tried: READ_ATTEMPTS times if the meter
+        answered last time, once if it did not.
         """
         async with self._room:
             loop = asyncio.get_running_loop()
-            job = Job(meter, part, priority, loop.create_future())
+            job = Job(meter, part, priority, loop.create_future(), attempts_max=attempts)
             self._queue.put(job, loop.time())
             self._wake()
             return await job.outcome
@@ -149,10 +156,7 @@ class LineOwner(ABC, Generic[_Connection]):
 
     def _succeed(self, job: Job, values: MeterValues) -> None:
         self._back_off_s = BACK_OFF_MIN_S
-        health = self.health.meters[job.meter.serial]
-        if health.failed_in_a_row:
-            self._log.info("meter answers again", meter=job.meter.serial)
-        health.failed_in_a_row = 0
+        self.health.meters[job.meter.serial].failed_in_a_row = 0
         if not job.outcome.done():
             job.outcome.set_result(values)
 
@@ -160,24 +164,15 @@ class LineOwner(ABC, Generic[_Connection]):
         """Later, behind what else waits; or give up."""
         job.attempts += 1
         health = self.health.meters[job.meter.serial]
-        attempts_max = 1 if health.failed_in_a_row else READ_ATTEMPTS
+        attempts_max = job.attempts_max or (1 if health.failed_in_a_row else READ_ATTEMPTS)
         if job.attempts < attempts_max:
             self._queue.put(job, asyncio.get_running_loop().time(), not_before)
         else:
             self._give_up(job, failure)
 
     def _give_up(self, job: Job, failure: ReadFailed) -> None:
-        health = self.health.meters[job.meter.serial]
-        if not health.failed_in_a_row and failure.reason is not MissingReason.LINE_DOWN:
-            self._log.warning(
-                "meter cannot be read",
-                meter=job.meter.serial,
-                address=job.meter.address,
-                reason=failure.reason.value,
-                detail=failure.detail,
-            )
         if failure.reason is not MissingReason.LINE_DOWN:
-            health.failed_in_a_row += 1
+            self.health.meters[job.meter.serial].failed_in_a_row += 1
         if not job.outcome.done():
             job.outcome.set_exception(failure)
 

@@ -17,13 +17,17 @@ PRIORITY_STEP_S = 10.0
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One read that someone waits for. `attempts` counts those that failed."""
+    """One read that someone waits for. `attempts` counts those that failed.
+
+    `attempts_max` is how many there may be; None leaves it to the line.
+    """
 
     meter: InstalledMeter
     part: Part
     priority: Priority
     outcome: "asyncio.Future[MeterValues]"
     attempts: int = 0
+    attempts_max: int | None = None
 
 
 class ReadQueue:

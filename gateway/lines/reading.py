@@ -81,7 +81,7 @@ class PartReader:
         profile = modbus_profile(meter)
         recipe = self._learnt.get((meter.serial, part)) or self._recipe(profile, part)
         if not recipe.registers:
-            return MeterValues(self._clock.now(), {})
+            return MeterValues(self._clock.now(), {}, arrived_s=self._clock.monotonic_s())
         values: dict[str, Value] = dict.fromkeys(recipe.registers)
         waiting = list(reversed(recipe.steps))
         taken: list[_Step] = []
@@ -103,13 +103,13 @@ class PartReader:
             else:
                 values.update(step.decoder.decode(payload))
                 taken.append(step)
-        arrived_at = self._clock.now()
+        arrived_at, arrived_s = self._clock.now(), self._clock.monotonic_s()
         if all(value is None for value in values.values()):
             raise refusal or ReadFailed(MissingReason.NOT_AVAILABLE, "no register has a value")
         if refusal is not None and tuple(taken) != recipe.steps:
             self._learnt[meter.serial, part] = _Recipe(recipe.registers, tuple(taken))
             _log.debug("meter refused a block", meter=meter.serial, requests=len(taken))
-        return MeterValues(arrived_at, values, partial)
+        return MeterValues(arrived_at, values, partial, arrived_s)
 
     def _recipe(self, profile: MeterProfile, part: Part) -> _Recipe:
         # By identity: a line's meters hold on to their profiles, and hashing one takes long.

@@ -244,7 +244,9 @@ def test_gateways_and_their_delivery_state(client: httpx.Client, utility: World)
     assert gateway["batches"] == 10 * 48 + 25
     assert gateway["reads"] == 4 * (10 * 48 + 25) - 1
     assert gateway["holes"] == []
-    assert gateway["lines"] == [{"line": "rs485-1", "state": "up", "meters": 4, "answered": 4}]
+    [line] = gateway["lines"]
+    assert [line[key] for key in ("line", "state", "meters", "answered")] == ["rs485-1", "up", 4, 4]
+    assert (line["degraded"], line["offline"], line["troubled"]) == (0, 0, [])
     assert gateway["version"] == "0.1.0"
 
 

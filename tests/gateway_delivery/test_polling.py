@@ -1,99 +1,26 @@
 """Slots to scans to the outbox: what is read when, what is a gap, what is asked for again."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from contract.limits import BATCH_BYTES_MAX
+from contract.messages import Clock as ClockState
 from contract.messages import (
-    Batch,
     GapReason,
     MissingReason,
-    Scan,
     ScanKind,
     SlotGap,
-    decode_batch,
 )
-from contract.messages import Clock as ClockState
 from contract.quality import Quality
 from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
 from gateway.outbox_values import SlotDone
-from gateway.polling import Poller
 from gateway.ports import Part, Priority
-from gateway.scan import Scanner
-from gateway.schedule import Schedule
-from tests.gateway_delivery.building import MIB, open_outbox
+from tests.gateway_delivery.building import open_outbox
 from tests.gateway_delivery.fakes import VALUE, FakeLine, SteppedClock, meters
-
-MIDNIGHT = datetime(2026, 1, 1, 17, tzinfo=UTC)  # 00:00 in Hanoi
-SCHEDULE = Schedule(ZoneInfo("Asia/Ho_Chi_Minh"), 30, (0,), index_window_min=180, index_retry_s=60)
-ENERGY = "1-0:1.8.0"
-
-
-def after(minutes: float) -> datetime:
-    return MIDNIGHT + timedelta(minutes=minutes)
-
-
-class World:
-    """One station whose outbox lives in `folder`; each `run` is one life of the gateway."""
-
-    def __init__(self, folder: Path, start: datetime, end: datetime) -> None:
-        self.folder = folder
-        self.clock = SteppedClock(start, end)
-        self.line = FakeLine(self.clock, meters(4))
-        self.lines = [self.line]
-        self.schedule = SCHEDULE
-        self.lives = 0
-        self.kept = 0
-        self.before: Callable[[OutboxThread], Awaitable[None]] | None = None
-
-    async def run(self, end: datetime | None = None) -> list[Batch]:
-        """Poll until the clock's end; every batch in the outbox, in order."""
-        self.lives += 1
-        self.clock.end = end or self.clock.end
-        self.clock.finished.clear()
-        outbox = OutboxThread(open_outbox(self.folder, self.lives, 64 * MIB))
-        if self.before is not None:
-            await self.before(outbox)
-        self.scanner = Scanner(self.lines, self.clock, heads={"m001"})
-        poller = Poller("T1", self.schedule, self.scanner, outbox, self.clock, kept=self._count)
-        try:
-            async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-                task = group.create_task(poller.run())
-                finished = group.create_task(self.clock.finished.wait())
-                await asyncio.wait({task, finished}, return_when=asyncio.FIRST_COMPLETED)
-                task.cancel()
-                finished.cancel()
-            far = datetime.max.replace(tzinfo=UTC)
-            rows = await outbox.pending(100_000, live_since=far, except_for=frozenset())
-            return [decode_batch(row.payload) for row in rows]
-        finally:
-            outbox.close()
-
-    def _count(self) -> None:
-        self.kept += 1
-
-
-def scans(batches: list[Batch]) -> list[Scan]:
-    return [batch.scan for batch in batches if batch.scan is not None]
-
-
-def gaps(batches: list[Batch]) -> list[SlotGap]:
-    return [gap for batch in batches for gap in batch.gaps or []]
-
-
-def index_of(scan: Scan, serial: str) -> object:
-    """The energy of one meter in one scan, with its offset and quality."""
-    for table in scan.tables:
-        for read in table.reads:
-            if read[0] == serial:
-                return read[2][table.registers.index(ENERGY)], read[1], read[3]
-    return None
+from tests.gateway_delivery.world import World, after, gaps, index_of, scans
 
 
 @pytest.mark.asyncio
@@ -191,6 +118,7 @@ async def test_momentary_quantities_that_are_missing_leave_the_energies(tmp_path
 @pytest.mark.asyncio
 async def test_reads_under_a_clock_that_is_not_synchronised_say_so(tmp_path: Path) -> None:
     world = World(tmp_path, after(30), after(30))
+    world.hold = False
     world.clock = SteppedClock(after(30), after(30), ClockState.UNSYNCED)
     world.line = FakeLine(world.clock, meters(1))
     world.lines = [world.line]
@@ -226,6 +154,7 @@ class TestIndexRetry:
         self, tmp_path: Path
     ) -> None:
         world = World(tmp_path, after(0), after(20))
+        world.probing = False
         world.line.fails = lambda s, _, at: (
             MissingReason.TIMEOUT if s == "m002" and at < after(3) else None
         )
@@ -240,6 +169,7 @@ class TestIndexRetry:
     @pytest.mark.asyncio
     async def test_it_is_given_up_when_the_window_closes(self, tmp_path: Path) -> None:
         world = World(tmp_path, after(0), after(400))
+        world.probing = False
         world.line.fails = lambda serial, *_: MissingReason.TIMEOUT if serial == "m002" else None
         found = scans(await world.run())
         assert len([scan for scan in found if scan.kind is ScanKind.INDEX]) == 1
@@ -272,17 +202,18 @@ class TestIndexRetry:
         self, tmp_path: Path
     ) -> None:
         world = World(tmp_path, after(0), after(35))
+        world.probing = False
         world.line.cost = timedelta(seconds=50)
         began: list[datetime] = []
 
-        def note(_serial: str, _part: Part, at: datetime) -> MissingReason:
-            if world.line.log[-1][2] in (Priority.HEAD, Priority.INTERVAL):
+        def note(serial: str, part: Part, at: datetime) -> MissingReason | None:
+            if world.line.log[-1][2] is Priority.HEAD and part is Part.ENERGY:
                 began.append(at - world.line.cost)
-            return MissingReason.TIMEOUT
+            return None if serial == "m001" else MissingReason.TIMEOUT
 
         world.line.fails = note
         await world.run()
-        # Four silent meters take 200 s, and the last round of them begins 40 s before the slot.
+        # Three silent meters take 150 s, and the last round of them begins before the slot.
         assert began[0] < after(30) + world.line.cost
 
     @pytest.mark.asyncio
@@ -365,15 +296,12 @@ class TestGaps:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         world = World(tmp_path, after(30), after(155))
-        seconds = [0.0]
-        monkeypatch.setattr("gateway.polling.monotonic", lambda: seconds[0])
         taken: list[datetime] = []
 
         def slow(serial: str, part: Part, at: datetime) -> None:
             if serial == "m001" and part is Part.ENERGY and not taken:
                 taken.append(at)
-                world.clock.at += timedelta(minutes=68)
-                seconds[0] += 68 * 60
+                world.clock.go_on(timedelta(minutes=68))
 
         world.line.fails = slow
         batches = await world.run()
@@ -392,7 +320,12 @@ class TestGaps:
         world.line.fails = jump
         batches = await world.run()
         assert [(g.first, g.last, g.reason) for g in gaps(batches)] == [
-            (after(60), after(120), "clock_jump")
+            (after(30), after(120), "clock_jump")
+        ]
+        # What was read was not of the slot that the slow clock had named.
+        assert [(s.kind.value, s.slot) for s in scans(batches)] == [
+            ("on_demand", after(130)),
+            ("interval", after(150)),
         ]
 
     @pytest.mark.asyncio
@@ -415,26 +348,10 @@ class TestGaps:
 
 
 @pytest.mark.asyncio
-async def test_nothing_is_polled_before_the_clock_is_plausible(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.polling.PLAUSIBLE_CHECK_S", 0.01)
-    world = World(tmp_path, datetime(1970, 1, 1, tzinfo=UTC), after(35))
-
-    async def set_clock_later(_: OutboxThread) -> None:
-        asyncio.get_running_loop().call_later(0.1, setattr, world.clock, "at", after(20))
-
-    world.before = set_clock_later
-    batches = await world.run()
-    assert gaps(batches) == []
-    assert [scan.slot for scan in scans(batches)] == [after(30)]
-
-
-@pytest.mark.asyncio
 async def test_a_slot_that_could_not_be_kept_is_a_gap_once_something_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.polling.COMMIT_RETRY_S", 0.001)
+    monkeypatch.setattr("gateway.keeping.COMMIT_RETRY_S", 0.001)
     world = World(tmp_path, after(30), after(95))
     real = OutboxThread.append
 

@@ -55,6 +55,9 @@ class StillClock:
     def state(self) -> ClockState:
         return ClockState.SYNCED
 
+    def monotonic_s(self) -> float:
+        return 0.0
+
     async def sleep_until(self, at: datetime) -> None:
         raise NotImplementedError(at)
 
@@ -109,6 +112,17 @@ async def test_sixteen_meters_share_a_line_and_one_readout_serves_both_parts(
             assert (health.requests, health.replies, health.answering) == (16, 16, 16)
     assert wire.rates == [2400, 2400] * 16
     assert line.health.state is LineState.DOWN
+
+
+@pytest.mark.asyncio
+async def test_a_readout_tells_how_far_the_meters_clock_is_off(tmp_path: Path) -> None:
+    on_line = household("1")
+    (meter,) = installed("1")
+    with MeterLine(tmp_path / "tty", on_line) as wire:
+        async with running(wire.device, [meter]) as line:
+            assert (await line.read(meter, Part.ENERGY, INTERVAL)).clock_ahead_s is None
+            on_line.values |= {"0.9.1": "000200", "0.9.2": "260809"}
+            assert (await line.read(meter, Part.ENERGY, INTERVAL)).clock_ahead_s == 120
 
 
 @pytest.mark.asyncio

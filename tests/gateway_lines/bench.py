@@ -30,6 +30,9 @@ class StillClock:
     def state(self) -> ClockState:
         return ClockState.SYNCED
 
+    def monotonic_s(self) -> float:
+        return 0.0
+
     async def sleep_until(self, at: datetime) -> None:
         raise NotImplementedError
 

@@ -338,7 +338,7 @@ def test_the_fleet_as_it_is_looked_at(
         count=1,
         version="0.1.0",
         epochs=status(("a" * 32, 1, 4)).epochs,
-        outbox=OutboxStatus(waiting=3, used_bytes=10, limit_bytes=100),
+        outbox=OutboxStatus(waiting=3, used_bytes=10, limit_bytes=100, held=7),
         lines=[LineStatus(line="rs485-1", state="up", meters=32, answered=31)],
     )
     with Gateway(mosquitto.port) as gateway, intake(ledger, store, mosquitto.port):
@@ -348,6 +348,7 @@ def test_the_fleet_as_it_is_looked_at(
         )
         assert (view.gateway, view.station, view.online) == ("GW1", STATION, True)
         assert (view.waiting, view.used_bytes, view.limit_bytes) == (3, 10, 100)
+        assert view.held == 7
         assert (view.version, view.clock) == ("0.1.0", "unsynced")
         assert 85 <= view.silent_s <= 95
         assert [hole.holes for hole in view.holes] == [[(1, 3)]]

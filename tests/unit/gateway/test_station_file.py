@@ -66,6 +66,7 @@ def test_everything_can_be_said() -> None:
         + "uplink: {window: 5}\noutbox: {bytes_max: 5000000, keep_days: 1}\n"
     )
     assert (config.gateway, config.replay) == ("gw-7", ("127.0.0.1", 9000))
+    assert config.clock.before_sync == "hold"
     assert config.schedule.index_minutes == (0, 750)
     assert config.schedule.index_retry_s == 30
 
@@ -116,7 +117,10 @@ def test_everything_can_be_said() -> None:
         (
             "    modbus_tcp: {host: 127.0.0.1, port: 5020}\n",
             "",
-            "station.yaml:10: lines[1]: give exactly one of 'modbus_rtu', 'modbus_tcp' and 'iec62056_21'",
+            (
+                "station.yaml:10: lines[1]: give exactly one of 'modbus_rtu', 'modbus_tcp', "
+                "'modbus_rtu_over_tcp' and 'iec62056_21'"
+            ),
         ),
         (
             "name: bridge-1",
@@ -280,6 +284,12 @@ def test_a_line_of_readout_meters_is_read() -> None:
         ("00011111", "landis-gyr-zmd"),
         ("00022222", "landis-gyr-zmd"),
     ]
+
+
+def test_an_order_is_for_modbus_meters() -> None:
+    text = IEC.replace("profile: landis-gyr-zmd}", "profile: landis-gyr-zmd, order: CDAB}", 1)
+    (problem,) = problems(text)
+    assert problem.endswith("order: only registers of Modbus meters have an order")
 
 
 def test_a_meter_that_is_alone_needs_no_device_address(tmp_path: Path) -> None:
