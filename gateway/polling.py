@@ -19,6 +19,7 @@ from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
 from gateway.outbox_values import Draft, Late, SlotDone
 from gateway.ports import Clock
+from gateway.pulse import Pulse
 from gateway.scan import Scanner
 from gateway.schedule import Schedule, Slot, slot_gaps
 
@@ -32,6 +33,9 @@ GAP_REACH = timedelta(days=400)
 OWED_MAX = 600_000  # a slot a minute for that long
 COMMIT_RETRY_S = 1.0
 COMMIT_TRIES_MAX = 30  # about half a minute; then the slot is listed as lost
+# A step of polling is one call of the outbox, behind those of the uplink, on a card that may be
+# busy with its own affairs; a scan may besides take until the next slot. Longer, and it hangs.
+STEP_S_MAX = 900.0
 
 _INSTANT = timedelta(milliseconds=1)
 
@@ -67,14 +71,17 @@ class Poller:
         self._retries: dict[datetime, SlotDone] = {}
         self._retry_at: dict[datetime, datetime] = {}
         self._seen: tuple[datetime, float] | None = None
+        self.pulse = Pulse("polling", STEP_S_MAX)
 
     async def run(self) -> None:
         """Scan until cancelled."""
         # Nothing tells that the system's clock was set: it has to be looked at.
         while self._clock.now().year < PLAUSIBLE_YEAR:  # noqa: ASYNC110 as said
             await asyncio.sleep(PLAUSIBLE_CHECK_S)
+        self.pulse.beat()
         await self._resume()
         while True:
+            self.pulse.beat()
             await self._turn()
 
     # -- what is due
@@ -143,6 +150,7 @@ class Poller:
             await self._read_late(self._retries[soonest], following.at)
             return
         until = min([following.at, *wanted.values()])
+        self.pulse.rest()
         await self._clock.sleep_until(until)
 
     async def _go_back(self, now: datetime) -> None:
@@ -157,12 +165,14 @@ class Poller:
     async def _scan(self, slot: Slot) -> None:
         deadline = self._schedule.next_after(slot.at).at
         index = slot.kind is ScanKind.INDEX
+        self.pulse.beat(max(0.0, (deadline - self._clock.now()).total_seconds()))
         results = await self._scanner.scan(index=index, deadline=deadline)
         missing = tuple(item.serial for item in results if isinstance(item, MeterMissing))
         await self._commit(scan_drafts(self._origin(), slot, results), slot, missing)
 
     async def _read_late(self, mark: SlotDone, deadline: datetime) -> None:
         slot = Slot(mark.slot_at, ScanKind.INDEX)
+        self.pulse.beat(max(0.0, (deadline - self._clock.now()).total_seconds()))
         rows = await self._scanner.read_late(mark.retry, deadline)
         now = self._clock.now()
         self._retry_at[slot.at] = now + self._schedule.index_retry
@@ -211,6 +221,7 @@ class Poller:
     ) -> bool:
         """Commit, again and again for a while if it must be; whether it was kept."""
         for attempt in range(COMMIT_TRIES_MAX):
+            self.pulse.beat()
             try:
                 await self._outbox.append(drafts, at=self._clock.now(), done=marks, late=late)
             except OutboxUnavailable as error:
