@@ -8,7 +8,7 @@ INSTALLED_DEMO := $(VENV)/.installed-demo
 CODE := contract gateway collector simulator songlo firmware_config dashboards bench tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check bench format clean
+.PHONY: help demo test soak check bench deb format clean
 
 help: ## list what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: $(INSTALLED) ## lint, format, types, architecture
 bench: $(INSTALLED) ## measure; one JSON object per figure on standard output
 	@scripts/test-dependencies >&2
 	@$(BIN)/python -m bench $(BENCH)
+
+deb: $(VENV)/bin/python ## make the gateway's Debian packages, for amd64 and arm64, in dist/
+	@$(BIN)/python scripts/make-deb $(DEB)
 
 format: $(INSTALLED) ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix $(CODE)

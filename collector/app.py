@@ -4,6 +4,7 @@ It must not hold any rule of its own; it opens, connects, starts and stops.
 """
 
 import contextlib
+import faulthandler
 import gc
 import logging
 import signal
@@ -25,6 +26,7 @@ from collector.intake.worker import IntakeWorker
 from collector.ledger import Ledger
 from collector.metrics import Metrics
 from collector.readings.port import ReadingStore, StoreUnavailable
+from collector.supervision import Supervision
 
 # How often the main thread looks for the end of a part, in seconds.
 WATCH_S = 0.2
@@ -117,6 +119,8 @@ def run(config: CollectorConfig, role: Role) -> None:
 
     Raises CollectorError where it cannot start, or cannot go on without a person.
     """
+    # On SIGABRT, which the watchdog sends: where each thread stands goes to the journal.
+    faulthandler.enable()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -136,6 +140,7 @@ def serve(
     metrics = Metrics()
     worker = _worker(config, ledger, store, metrics) if role is not Role.API else None
     server = _server(config, ledger, store, metrics) if role is not Role.INTAKE else None
+    supervision = Supervision.of_this_process()
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="collector") as pool:
         running: list[Future[None]] = []
         if worker is not None:
@@ -144,8 +149,13 @@ def serve(
             running.append(pool.submit(server.run))
         _log.info("collector_started", role=role.value)
         while not stopping.is_set():
+            supervision.look(
+                is_ready=server is None or server.started,
+                hangs=worker is not None and worker.hangs,
+            )
             if wait(running, timeout=WATCH_S, return_when=FIRST_COMPLETED).done:
                 break
+        supervision.stopping()
         if worker is not None:
             worker.stop()
         if server is not None:

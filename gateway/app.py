@@ -4,18 +4,20 @@ Owns the order of starting and stopping. It must not decide anything that a part
 """
 
 import asyncio
+import faulthandler
 import logging
 import random
 import secrets
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta, tzinfo
 from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 
 from contract.messages import Clock as ClockState
+from contract.messages import LineStatus
 from gateway.clock import ReplayClock, SystemClock
 from gateway.config import LineConfig, StationConfig
 from gateway.health_book import HealthBook
@@ -31,14 +33,17 @@ from gateway.outbox_thread import OutboxThread
 from gateway.polling import Poller
 from gateway.ports import Clock
 from gateway.protocols.iec_characters import Characters
+from gateway.pulse import Pulse
 from gateway.scan import Scanner
 from gateway.station_file import Iec62056Section, ModbusRtuOverTcpSection, ModbusRtuSection
 from gateway.undated import Undated, boot_id
 from gateway.uplink import Identity, Uplink
+from gateway.watchdog import ServiceManager, watch
 
 HOUSEKEEPING_S = 3_600.0
 EPOCH_BYTES = 16
 STATUSES_UNDER_WAY_MAX = 20
+HOUSE_STEP_S_MAX = 900.0  # forgetting what a long absence has left, on a busy card
 
 log = structlog.get_logger("gateway")
 
@@ -98,6 +103,8 @@ async def _run_parts(
         hold=config.clock.before_sync == "hold",
     )
     poller = Poller(config.schedule, scanner, clock, keeper, undated)
+    house = Pulse("house", HOUSE_STEP_S_MAX)
+    pulses = [*(line.pulse for line in lines), poller.pulse, uplink.pulse, house]
     meters = sum(len(line.meters) for line in config.lines)
     log.info("started", station=config.station, epoch=outbox.epoch, meters=meters)
     try:
@@ -106,8 +113,18 @@ async def _run_parts(
                 group.create_task(line.run(), name=f"line {line.name}")
             group.create_task(poller.run(), name="polling")
             group.create_task(uplink.run(), name="uplink")
-            group.create_task(_keep_house(outbox, clock, config.outbox.keep_days), name="house")
+            group.create_task(
+                _keep_house(outbox, clock, config.outbox.keep_days, house), name="house"
+            )
             group.create_task(_stop_when(stop), name="stop")
+            group.create_task(
+                watch(
+                    ServiceManager.of_this_process(),
+                    pulses,
+                    lambda: _status_text(scanner.status(), uplink.is_connected),
+                ),
+                name="watchdog",
+            )
     except* _Stop:
         pass
 
@@ -117,16 +134,25 @@ async def _stop_when(stop: asyncio.Event) -> None:
     raise _Stop
 
 
-async def _keep_house(outbox: OutboxThread, clock: Clock, keep_days: int) -> None:
+async def _keep_house(outbox: OutboxThread, clock: Clock, keep_days: int, pulse: Pulse) -> None:
     """Forget delivered batches that are old enough; only when the time can be trusted."""
     while True:
+        pulse.beat()
         if clock.state() is ClockState.SYNCED:
             try:
                 gone = await outbox.purge(clock.now() - timedelta(days=keep_days))
                 log.debug("old delivered batches were forgotten", batches=gone)
             except OutboxUnavailable as error:
                 log.error("the outbox cannot be tidied", error=str(error))  # noqa: TRY400 no trace
+        pulse.rest()
         await asyncio.sleep(HOUSEKEEPING_S)
+
+
+def _status_text(lines: Sequence[LineStatus], is_connected: bool) -> str:
+    """One line for `systemctl status`: how the last scan went, and whether the broker is there."""
+    answered = ", ".join(f"{line.line} {line.answered} of {line.meters}" for line in lines)
+    broker = "connected" if is_connected else "not connected"
+    return f"broker {broker}; meters that answered the last scan: {answered}"
 
 
 async def _clock(config: StationConfig) -> SystemClock | ReplayClock:
@@ -221,4 +247,6 @@ def run(config: StationConfig) -> None:
             loop.add_signal_handler(number, stop.set)
         await run_station(config, stop)
 
+    # On SIGABRT, which the watchdog sends: where each thread stands goes to the journal.
+    faulthandler.enable()
     asyncio.run(main())

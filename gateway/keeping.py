@@ -19,15 +19,22 @@ from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
 from gateway.outbox_values import Draft, Late, SlotDone
 from gateway.ports import Clock
+from gateway.pulse import Pulse
 
 COMMIT_RETRY_S = 1.0
 COMMIT_TRIES_MAX = 30  # about half a minute; then the slot is listed as lost
+# A step of polling is one call of the outbox, behind those of the uplink, on a card that may be
+# busy with its own affairs; a scan may besides take until the next slot. Longer, and it hangs.
+STEP_S_MAX = 900.0
 
 log = structlog.get_logger("gateway.polling")
 
 
 class Keeper:
-    """Keeps batches of one station. `kept` is called after each commit to the outbox."""
+    """Keeps batches of one station. `kept` is called after each commit to the outbox.
+
+    `pulse` is that of polling, for which it keeps.
+    """
 
     def __init__(
         self,
@@ -43,6 +50,7 @@ class Keeper:
         self._clock = clock
         self._health = health
         self._kept = kept
+        self.pulse = Pulse("polling", STEP_S_MAX)
 
     def origin(self) -> Origin:
         """What a batch that is closed now says of where it comes from."""
@@ -99,6 +107,7 @@ class Keeper:
 
     async def _try(self, work: Callable[[], Awaitable[None]]) -> bool:
         for attempt in range(COMMIT_TRIES_MAX):
+            self.pulse.beat()
             try:
                 await work()
             except OutboxUnavailable as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -79,6 +79,7 @@ class BrokerConnection:
         self._lost: asyncio.Future[str] = self._loop.create_future()
         self._watched: SocketLike | None = None
         self._tick: asyncio.TimerHandle | None = None
+        self._trouble = ""
         self._client = self._make_client(will)
 
     async def open(self) -> None:
@@ -165,6 +166,7 @@ class BrokerConnection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
+        client.on_log = self._on_log
         client.on_socket_close = self._on_socket_close
         client.on_socket_register_write = self._on_want_write
         client.on_socket_unregister_write = self._on_written
@@ -216,7 +218,20 @@ class BrokerConnection:
         code: ReasonCode,
         _: Properties | None,
     ) -> None:
-        self._end(str(code))
+        self._end(self._why(code))
+
+    def _why(self, code: ReasonCode) -> str:
+        """What paho calls an unspecified error, in the words of what it met."""
+        reason = self._trouble or str(code)
+        if self._broker.tls is None or self._connected.done():
+            return reason
+        # In TLS 1.3 a server sees the client's certificate when the client takes itself for
+        # connected, and its refusal may be lost with the connection.
+        return f"{reason}: the broker may not accept this gateway's certificate"
+
+    def _on_log(self, _client: Client, _data: object, level: int, text: str) -> None:
+        if level == LogLevel.MQTT_LOG_ERR:
+            self._trouble = text
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         self._received(Message(message.topic, bytes(message.payload), message.retain))

@@ -71,6 +71,7 @@ class Poller:
         self._grace = min(schedule.interval, GRACE_MAX)
         self._last_at: datetime | None = None
         self._owed: list[tuple[Slot, GapReason]] = []
+        self.pulse = keeper.pulse
         self._seen: Anchor | None = None
         self._is_held = True  # scans may wait to be dated
         # What the clock has shown before it was put back: slots scanned then, and spans of time
@@ -83,6 +84,7 @@ class Poller:
         await self._undated.wait(self._schedule.interval)
         await self._resume()
         while True:
+            self.pulse.beat()
             await self._turn()
 
     # -- what is due
@@ -186,8 +188,10 @@ class Poller:
         self._late.expire(now)
         late_at = self._late.next_at(now, following.at)
         if late_at is not None and late_at <= now:
+            self.pulse.beat(max(0.0, (following.at - now).total_seconds()))
             await self._late.read(following.at)
         else:
+            self.pulse.rest()
             await self._clock.sleep_until(min(following.at, late_at or following.at))
 
     # -- the clock
@@ -231,6 +235,7 @@ class Poller:
         begun = anchor(self._clock)
         deadline = self._schedule.next_after(slot.at).at
         index = slot.kind is ScanKind.INDEX
+        self.pulse.beat(max(0.0, (deadline - self._clock.now()).total_seconds()))
         results = await self._scanner.scan(index=index, deadline=deadline)
         begun_at = begun.at
         ended = anchor(self._clock)

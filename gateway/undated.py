@@ -66,6 +66,7 @@ class Undated:
             due_s = last_s + interval.total_seconds()
         told = False
         while not self._is_known(knew):
+            self._keeper.pulse.beat()
             if not told:
                 log.warning("the time is not known; scans are held until it is")
                 told = True
@@ -75,6 +76,7 @@ class Undated:
                 continue
             begun_s = self._clock.monotonic_s()
             deadline = self._clock.now() + interval
+            self._keeper.pulse.beat(interval.total_seconds())
             results = await self._scanner.scan(index=True, deadline=deadline)
             await self._keeper.hold(self._boot, begun_s, results)
             due_s = begun_s + interval.total_seconds()

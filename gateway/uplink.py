@@ -21,6 +21,7 @@ from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
 from gateway.outbox_values import BatchKey, Stored
 from gateway.ports import Clock
+from gateway.pulse import Pulse
 from gateway.station_file import UplinkSection
 
 RECONNECT_S = 0.2
@@ -32,6 +33,10 @@ STATUS_SPACING_S = 1.0  # changes within this time are said together
 STATUS_EPOCHS_MAX = 2_000  # about 180 kB; older epochs first, so that one stays listed till done
 ACKS_WAITING_MAX = 64  # acks only add up, so that an older one may go
 RETRY_S = 1.0  # after the outbox or the client's queue could take no more
+
+# A step is an attempt to connect, which its timeouts end, or the outbox's part in one round of
+# delivery, on a card that may be busy with its own affairs. Longer, and it hangs.
+STEP_S_MAX = 900.0
 
 log = structlog.get_logger("gateway.uplink")
 
@@ -82,12 +87,19 @@ class Uplink:
         self._acks: deque[Ack] = deque(maxlen=ACKS_WAITING_MAX)
         self._under_way: dict[BatchKey, _Sent] = {}
         self._connection: BrokerConnection | None = None
+        self._connected = False
         self._acked_s = time.monotonic()
         self._count = 0
         self._said: object = None
         self._changed = True
         self._status_due_s = 0.0
         self._status_earliest_s = 0.0
+        self.pulse = Pulse("uplink", STEP_S_MAX)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker has accepted the connection, and it has not ended."""
+        return self._connected
 
     def wake(self) -> None:
         """Something was kept, or something of the status changed: look now."""
@@ -102,11 +114,13 @@ class Uplink:
                 self._broker, self._offline, received=self._receive, ended=self._wake.set
             )
             self._connection = connection
+            self.pulse.beat()
             began_s = time.monotonic()
             try:
                 await connection.open()
                 log.info("connected to the broker", host=self._broker.host, port=self._broker.port)
                 began_s = time.monotonic()
+                self._connected = True
                 await self._deliver(connection)
             except BrokerLost as error:
                 lived_s = time.monotonic() - began_s
@@ -117,6 +131,7 @@ class Uplink:
             except asyncio.CancelledError:
                 await connection.close(self._offline)
                 raise
+            self._connected = False
             connection.drop()
             await asyncio.sleep(_reconnect_delay_s(failures))
 
@@ -129,6 +144,7 @@ class Uplink:
         connection.subscribe(ack_filter(self._identity.gateway))
         while True:
             self._wake.clear()
+            self.pulse.beat()
             connection.check()
             try:
                 await self._say_status(connection)
@@ -140,6 +156,7 @@ class Uplink:
             await self._sleep(wait_s)
 
     async def _sleep(self, wait_s: float) -> None:
+        self.pulse.beat(wait_s)
         try:
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()

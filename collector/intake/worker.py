@@ -34,6 +34,10 @@ BACK_OFF_MAX_S = 15.0
 # How long one wait for messages lasts: how soon a stop, a reconnect or a tick is noticed.
 POLL_S = 0.2
 
+# A step of the worker is a group's way into ledger and reading store, or one attempt at it. Longer
+# than this, in seconds, and it hangs; a store that is away fails sooner, and is tried again.
+STEP_S_MAX = 900.0
+
 # Acks read and published in one go where those of many gateways are due.
 ACKS_AT_ONCE = 200
 
@@ -111,6 +115,12 @@ class IntakeWorker:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="intake-append")
         self._finishing: _Finishing | None = None
         self._next_tick_s = 0.0
+        self._went_round_s = time.monotonic()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a step takes longer than any may; may be asked from any thread."""
+        return time.monotonic() - self._went_round_s > STEP_S_MAX
 
     def stop(self) -> None:
         """Have `run` return after the group in hand; may be called from any thread."""
@@ -135,6 +145,7 @@ class IntakeWorker:
 
     def _turn(self) -> None:
         """One round: what is due, then the next group of messages."""
+        self._went_round_s = time.monotonic()
         try:
             self._greet()
             if time.monotonic() >= self._next_tick_s:
@@ -163,6 +174,7 @@ class IntakeWorker:
 
     def _wait_for_connection(self) -> bool:
         while not self._link.connected:
+            self._went_round_s = time.monotonic()
             if self._stop.wait(0.02):
                 return False
         return True
@@ -172,6 +184,7 @@ class IntakeWorker:
         acks = self._link.collect_acks()
         back_off = _BackOff()
         while not self._stop.is_set():
+            self._went_round_s = time.monotonic()
             try:
                 with self._ledger.read() as uow:
                     behind = [
@@ -234,6 +247,7 @@ class IntakeWorker:
         self._finishing = None
         back_off = _BackOff()
         while True:
+            self._went_round_s = time.monotonic()
             try:
                 acks = future.result()
                 break
@@ -256,6 +270,7 @@ class IntakeWorker:
         """Take a step, again while the ledger is away; None if stopped before it worked."""
         back_off = _BackOff()
         while True:
+            self._went_round_s = time.monotonic()
             try:
                 result = step()
             except LedgerUnavailable as error:

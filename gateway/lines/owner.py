@@ -16,11 +16,15 @@ from contract.messages import MissingReason
 from gateway.lines.health import LineHealth, LineState, MeterHealth
 from gateway.lines.queue import Job, ReadQueue
 from gateway.ports import Clock, InstalledMeter, MeterValues, Part, Priority, ReadFailed
+from gateway.pulse import Pulse
 
 QUEUE_MAX = 1024  # several parts of every meter that a line can have; more callers wait for room
 READ_ATTEMPTS = 3
 BACK_OFF_MIN_S = 0.5
 BACK_OFF_MAX_S = 30.0
+# A step of a line is an opening or one read, at most an IEC 62056-21 session at 300 baud, which its
+# port ends after 600 s. Whatever takes longer hangs.
+STEP_S_MAX = 900.0
 
 _log = structlog.get_logger("gateway.line")
 
@@ -46,7 +50,7 @@ _Connection = TypeVar("_Connection", bound=Connection)
 class LineOwner(ABC, Generic[_Connection]):
     """A line as `gateway.ports.Line`, but for how it is opened and how one read is served.
 
-    `health` may be read at any time; only the line writes it.
+    `health` and `pulse` may be read at any time; only the line writes them.
     """
 
     def __init__(self, name: str, meters: Sequence[InstalledMeter], clock: Clock) -> None:
@@ -59,6 +63,7 @@ class LineOwner(ABC, Generic[_Connection]):
         self._serving: Job | None = None
         self._back_off_s = BACK_OFF_MIN_S
         self._log = _log.bind(line=name)
+        self.pulse = Pulse(f"line {name}", STEP_S_MAX)
         self.health = LineHealth(meters={meter.serial: MeterHealth() for meter in self._meters})
 
     # -- what a kind of line decides
@@ -128,6 +133,7 @@ class LineOwner(ABC, Generic[_Connection]):
     async def _connect(self) -> _Connection:
         """The open connection; reads that come while it cannot be opened are refused at once."""
         while True:
+            self.pulse.beat()
             try:
                 connection = await self._open()
             except ReadFailed as failure:
@@ -142,6 +148,7 @@ class LineOwner(ABC, Generic[_Connection]):
         """Serve reads until the connection is lost."""
         loop = asyncio.get_running_loop()
         while connection.is_open:
+            self.pulse.beat()
             now = loop.time()
             job = self._queue.pop(now)
             if job is None:
@@ -215,6 +222,7 @@ class LineOwner(ABC, Generic[_Connection]):
         """Return when a read comes, the connection is lost, or the time is over."""
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
+        self.pulse.rest()
         timer = None if timeout_s is None else loop.call_later(timeout_s, self._wake)
         try:
             await self._waiter

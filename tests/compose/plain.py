@@ -69,7 +69,7 @@ def plain_broker(folder: Path, *, passwords: dict[str, str]) -> Iterator[PlainBr
     home, listeners, data = folder / "songlo", folder / "songlo.d", folder / "kept"
     for path in (home, listeners, data):
         path.mkdir()
-    for name in ("broker.pem", "broker.key", "gateways-ca.pem"):
+    for name in ("broker.pem", "broker.key", "gateways-ca.pem", "gateways-crl.pem"):
         shutil.copy(secrets / name, home / name)
     lines = "".join(make_secrets.mosquitto_line(*entry) for entry in passwords.items())
     (home / "passwords").write_text((secrets / "broker_passwords").read_text() + lines)

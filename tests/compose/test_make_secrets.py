@@ -37,7 +37,9 @@ def test_only_the_owner_reads_them(project: Path) -> None:
 
 def test_no_two_are_alike_and_none_is_short(project: Path) -> None:
     secrets = [
-        p.read_text() for p in (project / "secrets").iterdir() if p.suffix == "" and p.is_file()
+        p.read_text()
+        for p in (project / "secrets").iterdir()
+        if p.suffix == "" and p.is_file() and p.name != "gateways-crl-number"
     ]
     assert len(set(secrets)) == len(secrets)
     assert all(len(secret) >= 32 for secret in secrets)
@@ -118,6 +120,32 @@ def test_the_brokers_certificate_is_renewed_under_the_same_authority(project: Pa
     (secrets / "broker-ca.key").unlink()
     (secrets / "broker.key").unlink()
     assert "bring it back" in _run(*renew).stderr
+
+
+def test_a_certificate_taken_back_is_on_the_list_and_its_name_is_free(project: Path) -> None:
+    secrets = project / "secrets"
+
+    def listed() -> list[str]:
+        command = ["openssl", "crl", "-noout", "-text", "-in", str(secrets / "gateways-crl.pem")]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return re.findall(r"Serial Number: (\w+)", text)
+
+    assert listed() == []
+    for number in (1, 2):
+        assert _run("--project", str(project), "gateway", "T1").returncode == 0
+        done = _run("--project", str(project), "revoke", "T1")
+        assert done.returncode == 0, done.stderr
+        assert len(set(listed())) == number
+        assert (secrets / "gateways" / "revoked" / f"T1.{number}.pem").is_file()
+    before = listed()
+    assert _run("--project", str(project), "revocations").returncode == 0
+    assert listed() == before, "signed anew, with the same on it"
+    for name in ("T1", "nobody", "../gateways-ca"):
+        assert "no certificate" in _run("--project", str(project), "revoke", name).stderr
+    (secrets / "gateways-ca.key").unlink()
+    assert "bring it back" in _run("--project", str(project), "revocations").stderr
+    names = {path.name for path in secrets.iterdir()}
+    assert not {name for name in names if name.endswith((".cnf", ".old"))}
 
 
 def test_mosquittos_own_tool_writes_the_same_kind_of_line(tmp_path: Path) -> None:

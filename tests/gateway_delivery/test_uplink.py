@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.gateway_delivery.building import MIB, at, epoch, open_outbox, scan_dr
 from tests.gateway_delivery.collecting import Collecting, until
 from tests.gateway_delivery.fakes import SteppedClock
 from tests.services import Mosquitto, free_port
+from tests.services.process import accepts_connections
 
 NAME = "T1"
 QUICK = UplinkSection(window=20, resend_after_s=0.3, resend_after_max_s=2)
@@ -385,7 +386,11 @@ async def test_both_sides_show_a_certificate_over_tls(tmp_path: Path) -> None:
         f"require_certificate true\nuse_identity_as_username true\nlistener {plain} 127.0.0.1\n"
     )
     tls = Tls(tmp_path / "ca.pem", tmp_path / f"{NAME}.pem", tmp_path / f"{NAME}.key")
-    with Mosquitto(secure + "allow_anonymous true\n") as broker, Collecting(plain, NAME) as other:
+    with ExitStack() as stack:
+        broker = stack.enter_context(Mosquitto(secure + "allow_anonymous true\n"))
+        # The broker opens its listeners one after the other.
+        await until(lambda: accepts_connections(plain), "the second listener")
+        other = stack.enter_context(Collecting(plain, NAME))
         async with sending(tmp_path / "data", broker.port, tls=tls, backlog=60) as gateway:
             await gateway.until_empty()
         assert len(set(other.arrived)) == 60
