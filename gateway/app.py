@@ -75,7 +75,7 @@ async def run_station(config: StationConfig, stop: asyncio.Event) -> None:
 async def _run_parts(
     config: StationConfig, clock: Clock, outbox: OutboxThread, stop: asyncio.Event
 ) -> None:
-    lines = [_line(line, clock, config.schedule.zone) for line in config.lines]
+    lines = [line_of(line, clock, config.schedule.zone) for line in config.lines]
     # The station's name: two gateways never try their dead meters in step, and a replay repeats.
     chance = random.Random(config.station)  # noqa: S311 spreads load, guards nothing
     health = HealthBook(
@@ -163,7 +163,8 @@ async def _clock(config: StationConfig) -> SystemClock | ReplayClock:
     return clock
 
 
-def _line(line: LineConfig, clock: Clock, zone: tzinfo) -> ModbusLine | IecLine:
+def line_of(line: LineConfig, clock: Clock, zone: tzinfo) -> ModbusLine | IecLine:
+    """The line that a station file describes."""
     endpoint: Endpoint
     if isinstance(line.endpoint, Iec62056Section):
         iec = _iec_endpoint(line.endpoint, line.password)
@@ -189,11 +190,6 @@ def _iec_endpoint(section: Iec62056Section, password: str | None) -> IecEndpoint
         wake_up=section.wake_up,
         password=password,
     )
-
-
-def line_of(line: LineConfig, clock: Clock) -> ModbusLine | IecLine:
-    """The line that a station file describes, for whoever reads it without a whole gateway."""
-    return _line(line, clock)
 
 
 def _broker(config: StationConfig) -> Broker:

@@ -48,7 +48,8 @@ def watch(
 
     async def main() -> "Watch":
         clock = SystemClock()
-        lines_and_kinds = [(line_of(one, clock), _is_serial(one)) for one in lines]
+        zone = station.schedule.zone
+        lines_and_kinds = [(line_of(one, clock, zone), _is_serial(one)) for one in lines]
         watched = Watch(lines_and_kinds, clock, every)
         await _show(watched, is_once=once)
         return watched
