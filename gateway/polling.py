@@ -81,6 +81,7 @@ class Poller:
 
     async def run(self) -> None:
         """Scan until cancelled."""
+        self.pulse.beat()
         await self._undated.wait(self._schedule.interval)
         await self._resume()
         while True:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,17 +16,20 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from contract.messages import LineStatus
+from gateway.health_book import HealthBook
+from gateway.keeping import COMMIT_TRIES_MAX, Keeper
 from gateway.lines.owner import LineOwner
 from gateway.lines.queue import Job
 from gateway.mqtt import Broker
 from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
-from gateway.polling import COMMIT_TRIES_MAX, Poller
+from gateway.polling import Poller
 from gateway.ports import MeterValues, Part, Priority
 from gateway.pulse import Pulse
 from gateway.scan import Scanner
 from gateway.schedule import Schedule
 from gateway.station_file import UplinkSection
+from gateway.undated import Undated
 from gateway.uplink import Identity, Uplink
 from gateway.watchdog import ServiceManager, watch
 from tests.gateway_delivery.building import MIB, open_outbox
@@ -189,6 +193,16 @@ class HangingOutbox(OutboxThread):
         await asyncio.Event().wait()
 
 
+def polling(line: FakeLine, outbox: OutboxThread, clock: SteppedClock, time: Time) -> Poller:
+    """A station's polling whose pulse is on the test's time."""
+    health = HealthBook([line], clock, random.Random(7))
+    scanner = Scanner([line], clock, health=health)
+    keeper = Keeper("T1", outbox, clock, health, kept=lambda: None)
+    keeper.pulse = time.pulse_like(keeper.pulse)
+    undated = Undated(scanner, keeper, clock, boot="boot-1", hold=True)
+    return Poller(SCHEDULE, scanner, clock, keeper, undated)
+
+
 async def _late_when_hanging(run: Callable[[], Any], pulse: Pulse, time: Time) -> None:
     """The task begins, time passes, and its pulse says that it hangs."""
     task = asyncio.get_running_loop().create_task(run())
@@ -233,18 +247,16 @@ async def test_polling_is_late_when_the_outbox_or_a_scan_hangs(
     line = FakeLine(clock, meters(2))
     outbox = OutboxThread(open_outbox(tmp_path, 1, 64 * MIB))
     hanging = HangingOutbox(outbox._outbox)
-    poller = Poller("T1", SCHEDULE, Scanner([line], clock), hanging, clock, kept=lambda: None)
-    poller.pulse = time.pulse_like(poller.pulse)
+    poller = polling(line, hanging, clock, time)
     await _late_when_hanging(poller.run, poller.pulse, time)
 
-    async def never(*_: object) -> MeterValues:
+    async def never(*_: object, **__: object) -> MeterValues:
         await asyncio.Event().wait()
         raise AssertionError
 
     monkeypatch.setattr(line, "read", never)
-    poller = Poller("T1", SCHEDULE, Scanner([line], clock), outbox, clock, kept=lambda: None)
     time = Time()
-    poller.pulse = time.pulse_like(poller.pulse)
+    poller = polling(line, outbox, clock, time)
     task = asyncio.get_running_loop().create_task(poller.run())
     scan_s = SCHEDULE.interval.total_seconds()
     await until(lambda: (poller.pulse._due_s or 0) > scan_s, "a scan has begun")
@@ -262,9 +274,7 @@ async def test_polling_is_late_when_the_outbox_or_a_scan_hangs(
 async def test_polling_that_waits_for_its_slot_is_never_late(tmp_path: Path) -> None:
     clock, time = SteppedClock(START, START), Time()
     outbox = OutboxThread(open_outbox(tmp_path, 1, 64 * MIB))
-    scanner = Scanner([FakeLine(clock, meters(2))], clock)
-    poller = Poller("T1", SCHEDULE, scanner, outbox, clock, kept=lambda: None)
-    poller.pulse = time.pulse_like(poller.pulse)
+    poller = polling(FakeLine(clock, meters(2)), outbox, clock, time)
     task = asyncio.get_running_loop().create_task(poller.run())
     await clock.finished.wait()
     time.s = LONG_S
@@ -335,13 +345,12 @@ class FullOutbox(OutboxThread):
 async def test_polling_goes_round_while_the_disk_takes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.polling.COMMIT_RETRY_S", 0.0)
+    monkeypatch.setattr("gateway.keeping.COMMIT_RETRY_S", 0.0)
     clock, time = SteppedClock(START, START), Time()
     seen: list[float | None] = []
     full = FullOutbox(OutboxThread(open_outbox(tmp_path, 1, 64 * MIB)), time, seen)
-    scanner = Scanner([FakeLine(clock, meters(2))], clock)
-    poller = Poller("T1", SCHEDULE, scanner, full, clock, kept=lambda: None)
-    poller.pulse = full.pulse = time.pulse_like(poller.pulse)
+    poller = polling(FakeLine(clock, meters(2)), full, clock, time)
+    full.pulse = poller.pulse
     task = asyncio.get_running_loop().create_task(poller.run())
     await clock.finished.wait()
     assert len(seen) == COMMIT_TRIES_MAX, "in all, longer than it may be silent for"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app import _line
+from gateway.app import line_of
 from gateway.config import StationConfig, parse_station
 from gateway.lines.endpoints import Framing, TcpEndpoint
 from gateway.lines.engine import ModbusLine
@@ -44,7 +44,7 @@ async def test_meters_of_either_order_behind_a_server(kind: str, rtu: bool) -> N
 
     async with TcpSlave(Slave([1, 2, 3], words=words), rtu=rtu) as server:
         config = station(server.port, kind).lines[0]
-        line = _line(config, StillClock(), station(server.port, kind).schedule.zone)
+        line = line_of(config, StillClock(), station(server.port, kind).schedule.zone)
         assert isinstance(line, ModbusLine)
         async with asyncio.TaskGroup() as group:
             owner = group.create_task(line.run())
