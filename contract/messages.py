@@ -177,6 +177,28 @@ class OutboxStatus(msgspec.Struct, frozen=True):
     limit_bytes: int
 
 
+class ConfigRefusal(msgspec.Struct, frozen=True):
+    """Why a signed configuration is not in force; `code` is short and stable."""
+
+    version: int
+    code: Reason
+    text: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+
+
+class ConfigStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which station file a gateway runs: `version` 0 is the file that lies on it.
+
+    While `trial` is true it waits for the collector's word that it works. `highest` is the
+    greatest version ever accepted: only a greater one can be. `refused` is the last that was not
+    taken, or was taken back.
+    """
+
+    version: int = 0
+    trial: bool = False
+    highest: int = 0
+    refused: ConfigRefusal | None = None
+
+
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     """The retained word of a gateway on itself; the last will has `online: false` and no more.
 
@@ -198,6 +220,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     epochs: list[EpochStatus] = []
     outbox: OutboxStatus | None = None
     lines: list[LineStatus] = []
+    config: ConfigStatus | None = None
 
 
 class MessageError(ValueError):
@@ -214,14 +237,14 @@ _status = msgspec.json.Decoder(Status)
 _encoder = msgspec.json.Encoder()
 
 
-def encode(message: Batch | Ack | Status) -> bytes:
+def encode(message: msgspec.Struct) -> bytes:
     """The message as JSON, keys in the order of the class, no spaces; the same bytes each time."""
     return _encoder.encode(message)
 
 
 def decode_batch(payload: bytes) -> Batch:
     """The batch in `payload`. Raises MessageError: too_large, not_json, wrong_shape."""
-    batch = _decode(_batch, payload, BATCH_BYTES_MAX)
+    batch = decode(_batch, payload, BATCH_BYTES_MAX)
     bodies = (batch.scan, batch.gaps, batch.events, batch.tombstone)
     if sum(body is not None for body in bodies) != 1:
         raise MessageError(
@@ -243,15 +266,16 @@ def decode_batch(payload: bytes) -> Batch:
 
 def decode_ack(payload: bytes) -> Ack:
     """The ack in `payload`. Raises MessageError."""
-    return _decode(_ack, payload, STATUS_BYTES_MAX)
+    return decode(_ack, payload, STATUS_BYTES_MAX)
 
 
 def decode_status(payload: bytes) -> Status:
     """The status in `payload`. Raises MessageError."""
-    return _decode(_status, payload, STATUS_BYTES_MAX)
+    return decode(_status, payload, STATUS_BYTES_MAX)
 
 
-def _decode(decoder: msgspec.json.Decoder[_Message], payload: bytes, bytes_max: int) -> _Message:
+def decode(decoder: msgspec.json.Decoder[_Message], payload: bytes, bytes_max: int) -> _Message:
+    """What `decoder` makes of `payload`. Raises MessageError: too_large, not_json, wrong_shape."""
     if len(payload) > bytes_max:
         raise MessageError("too_large", f"{len(payload)} bytes, at most {bytes_max} are allowed")
     try:

@@ -8,7 +8,7 @@ import logging
 import secrets
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 
@@ -17,9 +17,11 @@ import structlog
 from contract.messages import Clock as ClockState
 from gateway.clock import ReplayClock, SystemClock
 from gateway.config import LineConfig, StationConfig
+from gateway.control import Control
 from gateway.lines.endpoints import Endpoint, IecEndpoint, SerialEndpoint, TcpEndpoint
 from gateway.lines.engine import ModbusLine
 from gateway.lines.iec import IecLine
+from gateway.mailbox import Mailbox
 from gateway.meters.profile import Parity
 from gateway.mqtt import Broker
 from gateway.outbox import FILE_NAME, Outbox
@@ -29,6 +31,7 @@ from gateway.polling import Poller
 from gateway.ports import Clock
 from gateway.protocols.iec_characters import Characters
 from gateway.scan import Scanner
+from gateway.services import Parts, wire_services
 from gateway.station_file import Iec62056Section, ModbusRtuSection
 from gateway.uplink import Identity, Uplink
 
@@ -43,8 +46,8 @@ class _Stop(Exception):
     """Ends the task group from within: the gateway was asked to stop."""
 
 
-async def run_station(config: StationConfig, stop: asyncio.Event) -> None:
-    """Run the gateway of one station until `stop` is set. Raises OutboxError at the start."""
+async def run_station(config: StationConfig, control: Control) -> None:
+    """Run the gateway of one station until `control.halt`. Raises OutboxError at the start."""
     clock = await _clock(config)
     outbox = OutboxThread(
         Outbox.open(
@@ -55,7 +58,7 @@ async def run_station(config: StationConfig, stop: asyncio.Event) -> None:
         )
     )
     try:
-        await _run_parts(config, clock, outbox, stop)
+        await _run_parts(config, clock, outbox, control)
     finally:
         outbox.close()
         if isinstance(clock, ReplayClock):
@@ -64,10 +67,11 @@ async def run_station(config: StationConfig, stop: asyncio.Event) -> None:
 
 
 async def _run_parts(
-    config: StationConfig, clock: Clock, outbox: OutboxThread, stop: asyncio.Event
+    config: StationConfig, clock: Clock, outbox: OutboxThread, control: Control
 ) -> None:
     lines = [_line(line, clock) for line in config.lines]
     scanner = Scanner(lines, clock, config.heads)
+    mailbox = Mailbox(config.gateway)
     uplink = Uplink(
         _broker(config),
         Identity(config.gateway, config.station, _version()),
@@ -75,6 +79,11 @@ async def _run_parts(
         outbox,
         clock,
         scanner.status,
+        mailbox=mailbox,
+        config=control.config_status,
+    )
+    services = wire_services(
+        config, control, Parts(lines, scanner, outbox, clock, uplink, mailbox), _version()
     )
     poller = Poller(
         config.station,
@@ -92,8 +101,10 @@ async def _run_parts(
                 group.create_task(line.run(), name=f"line {line.name}")
             group.create_task(poller.run(), name="polling")
             group.create_task(uplink.run(), name="uplink")
+            for service in services:
+                group.create_task(service.run(), name=type(service).__name__)
             group.create_task(_keep_house(outbox, clock, config.outbox.keep_days), name="house")
-            group.create_task(_stop_when(stop), name="stop")
+            group.create_task(_stop_when(control.halt), name="stop")
     except* _Stop:
         pass
 
@@ -188,14 +199,14 @@ def configure_logging(level: int = logging.INFO) -> None:
     )
 
 
-def run(config: StationConfig) -> None:
-    """Run the gateway until SIGTERM or SIGINT. Raises OutboxError at the start."""
+def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run `main` with an event that SIGTERM and SIGINT set."""
 
-    async def main() -> None:
+    async def guarded() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await run_station(config, stop)
+        await main(stop)
 
-    asyncio.run(main())
+    asyncio.run(guarded())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from contract.signed_config import is_public_key
 from contract.topics import is_name
 from gateway.checked import Problems, build
 from gateway.line_checks import address_problem, profile_problems
@@ -19,6 +20,7 @@ from gateway.profiles import ProfileLibrary
 from gateway.schedule import MINUTES_PER_DAY, Schedule
 from gateway.station_file import (
     BrokerSection,
+    CommandsSection,
     EndpointSection,
     Iec62056Section,
     LineSection,
@@ -67,10 +69,19 @@ class LineConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteConfig:
+    """How station files from the collector are taken: `public_key` is the text of a key file."""
+
+    public_key: str
+    confirm_within_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class StationConfig:
     """A checked station file with its defaults filled in and its meter profiles loaded.
 
-    `heads` has the serials of the head meters. `replay` is (host, port) of a replay clock.
+    `heads` has the serials of the head meters. `replay` is (host, port) of a replay clock. Without
+    `remote` the file that lies on the gateway is the only one.
     """
 
     station: str
@@ -85,17 +96,23 @@ class StationConfig:
     replay: tuple[str, int] | None
     lines: tuple[LineConfig, ...]
     heads: frozenset[str]
+    commands: CommandsSection
+    remote: RemoteConfig | None
 
 
 def load_station(path: Path) -> StationConfig:
     """The station file at `path`, and the files it names. Raises StationFileError."""
+    return parse_station(read_station(path), str(path), folder=path.parent)
+
+
+def read_station(path: Path) -> str:
+    """The text of the station file at `path`. Raises StationFileError."""
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise StationFileError([f"{path}: more than {FILE_BYTES_MAX} bytes; no station file"])
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StationFileError([f"{path}: cannot be read: {_reason(error)}"]) from error
-    return parse_station(text, str(path), folder=path.parent)
 
 
 def parse_station(text: str, where: str, folder: Path) -> StationConfig:
@@ -135,6 +152,7 @@ class _Checker:
         password = self._password()
         tls = self._tls()
         self._uplink()
+        remote = self._remote()
         lines = self._lines()
         if self._problems.found or schedule is None:
             return None
@@ -151,6 +169,8 @@ class _Checker:
             replay=replay,
             lines=lines,
             heads=frozenset(m.serial for line in section.lines for m in line.meters if m.head),
+            commands=section.commands,
+            remote=remote,
         )
 
     def _names(self) -> None:
@@ -215,8 +235,21 @@ class _Checker:
             self._problems.add("$.broker", "password_file needs a username beside it")
         return self._secret(name, "$.broker.password_file")
 
+    def _remote(self) -> RemoteConfig | None:
+        section = self._section.config
+        if section is None:
+            return None
+        key = self._secret(section.public_key_file, "$.config.public_key_file")
+        if key is not None and not is_public_key(key):
+            self._problems.add(
+                "$.config.public_key_file",
+                f"{self._folder / section.public_key_file} holds no public key; "
+                "make a pair with: songlo collector config keygen",
+            )
+        return RemoteConfig(key or "", section.confirm_within_s)
+
     def _secret(self, name: str, key: str) -> str | None:
-        """The password in a file; None, with a problem at `key`, if it cannot be had."""
+        """The text in a file; None, with a problem at `key`, if it cannot be had."""
         path = self._folder / name
         try:
             password = path.read_text(encoding="utf-8").strip()
@@ -224,7 +257,7 @@ class _Checker:
             self._problems.add(key, f"{path} cannot be read: {_reason(error)}")
             return None
         if not password:
-            self._problems.add(key, f"{path} is empty; put the password in it")
+            self._problems.add(key, f"{path} is empty; put what belongs into it")
         return password
 
     def _tls(self) -> Tls | None:

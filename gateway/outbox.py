@@ -7,9 +7,10 @@ know MQTT, lines or what time it is: instants come from its caller.
 import hashlib
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -22,6 +23,7 @@ from gateway.outbox_values import BatchKey, Draft, Late, SlotDone, Stored
 
 FILE_NAME = "outbox.sqlite3"
 
+_T = TypeVar("_T")
 _EPOCH = re.compile(r"[0-9a-f]{32}")
 
 log = structlog.get_logger("gateway.outbox")
@@ -73,10 +75,12 @@ class Outbox:
         at: datetime,
         done: Sequence[SlotDone] = (),
         late: Late | None = None,
+        also: Callable[[sqlite3.Connection], None] | None = None,
     ) -> list[BatchKey]:
         """Keep `drafts` and the marks in one transaction; all durable on return.
 
-        The last of `done` becomes `last_slot()`. `at` is the present instant. On
+        `also` writes what must be kept with them or not at all; see OutboxFile.write. The last of
+        `done` becomes `last_slot()`. `at` is the present instant. On
         OutboxUnavailable nothing was kept.
         """
         first, following = self._next, self._next + len(drafts)
@@ -87,6 +91,8 @@ class Outbox:
                 self._insert(db, draft, seq, at)
             db.execute("UPDATE epochs SET next = ? WHERE epoch = ?", (following, self.epoch))
             _mark(db, done, late, at)
+            if also is not None:
+                also(db)
 
         try:
             self._file.write(write, sum(len(draft.payload) for draft in drafts))
@@ -96,6 +102,10 @@ class Outbox:
                 raise
         self._next = following
         return [BatchKey(self.epoch, seq) for seq in range(first, following)]
+
+    def transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run `work`, of another table than those of batches, in one durable transaction."""
+        return self._file.write(work)
 
     def apply_acks(self, acks: Sequence[Ack]) -> set[BatchKey]:
         """Take what the collector has; returns what has become delivered by it.

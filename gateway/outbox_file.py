@@ -66,6 +66,17 @@ SCHEMA: tuple[str, ...] = (
         value INTEGER NOT NULL
     ) STRICT;
     """,
+    # What gateway.command_memory keeps.
+    """
+    CREATE TABLE commands (
+        id TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        issuer TEXT NOT NULL,
+        expires_at INTEGER NOT NULL,
+        begun_at INTEGER NOT NULL,
+        result BLOB                        -- NULL until it is known what became of it
+    ) STRICT;
+    """,
 )
 
 log = structlog.get_logger("gateway.outbox")

@@ -5,6 +5,7 @@ for. Owns the thread only; it must not know what the calls do.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -42,9 +43,16 @@ class OutboxThread:
         at: datetime,
         done: Sequence[SlotDone] = (),
         late: Late | None = None,
+        also: Callable[[sqlite3.Connection], None] | None = None,
     ) -> list[BatchKey]:
-        """See `Outbox.append`."""
-        return await self._call(partial(self._outbox.append, drafts, at=at, done=done, late=late))
+        """See `Outbox.append`; `also` runs in the outbox's thread."""
+        return await self._call(
+            partial(self._outbox.append, drafts, at=at, done=done, late=late, also=also)
+        )
+
+    async def transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """See `Outbox.transact`; `work` runs in the outbox's thread."""
+        return await self._call(partial(self._outbox.transact, work))
 
     async def apply_acks(self, acks: Sequence[Ack]) -> set[BatchKey]:
         """See `Outbox.apply_acks`."""

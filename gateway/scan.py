@@ -5,7 +5,8 @@ batches or storage.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -49,6 +50,8 @@ class Scanner:
         self._lines = tuple(lines)
         self._clock = clock
         self._heads = frozenset(heads)
+        self._index_done = asyncio.Event()  # cleared while indices are read
+        self._index_done.set()
         self._states = {line.name: _LineState() for line in lines}
         self._columns = {
             meter.serial: _columns(meter.profile) for line in lines for meter in line.meters
@@ -74,9 +77,10 @@ class Scanner:
         with it. Momentary quantities not had by then are None.
         """
         results: dict[str, MeterRow | MeterMissing] = {}
-        async with asyncio.TaskGroup() as group:
-            for line in self._lines:
-                group.create_task(self._scan_line(line, index, deadline, results))
+        with self._reading_indices(index):
+            async with asyncio.TaskGroup() as group:
+                for line in self._lines:
+                    group.create_task(self._scan_line(line, index, deadline, results))
         return [results[serial] for serial in self.serials]
 
     async def read_late(self, serials: Collection[str], deadline: datetime) -> list[MeterRow]:
@@ -86,12 +90,77 @@ class Scanner:
         """
         wanted = frozenset(serials)
         rows: dict[str, MeterRow] = {}
+        with self._reading_indices(True):
+            async with asyncio.TaskGroup() as group:
+                for line in self._lines:
+                    meters = [meter for meter in line.meters if meter.serial in wanted]
+                    if meters:
+                        group.create_task(self._late_line(line, meters, deadline, rows))
+        return [rows[serial] for serial in self.serials if serial in rows]
+
+    @contextmanager
+    def _reading_indices(self, index: bool) -> Iterator[None]:
+        if index:
+            self._index_done.clear()
+        try:
+            yield
+        finally:
+            self._index_done.set()
+
+    # -- on demand
+
+    async def read_on_demand(
+        self,
+        serials: Collection[str],
+        *,
+        turn: Callable[[], Awaitable[None]],
+        still_wanted: Callable[[], bool],
+    ) -> list[MeterRow | MeterMissing]:
+        """Read some meters now, ahead of a regular scan; may be called while one runs.
+
+        `turn` is awaited before each request: it holds back what must not come in the way of
+        others. A meter whose turn comes when it is not `still_wanted` is missing (window_closed).
+        The results are in the order of the station file.
+        """
+        wanted = frozenset(serials)
+        results: dict[str, MeterRow | MeterMissing] = {}
         async with asyncio.TaskGroup() as group:
             for line in self._lines:
                 meters = [meter for meter in line.meters if meter.serial in wanted]
-                if meters:
-                    group.create_task(self._late_line(line, meters, deadline, rows))
-        return [rows[serial] for serial in self.serials if serial in rows]
+                group.create_task(self._demand_line(line, meters, (turn, still_wanted), results))
+        return [results[serial] for serial in self.serials if serial in results]
+
+    async def index_done(self) -> None:
+        """Return when no indices are being read.
+
+        An index scan asks for one meter at a time: one request on demand between each two would
+        make it take twice as long, whatever the priorities.
+        """
+        await self._index_done.wait()
+
+    async def _demand_line(
+        self,
+        line: Line,
+        meters: Sequence[InstalledMeter],
+        manners: tuple[Callable[[], Awaitable[None]], Callable[[], bool]],
+        results: dict[str, MeterRow | MeterMissing],
+    ) -> None:
+        turn, still_wanted = manners
+        for meter in meters:
+            await turn()
+            if not still_wanted():
+                results[meter.serial] = MeterMissing(meter.serial, MissingReason.WINDOW_CLOSED)
+                continue
+            part = Part.ENERGY if self._columns[meter.serial].energy else Part.MOMENTARY
+            try:
+                values = await line.read(meter, part, Priority.ON_DEMAND)
+            except ReadFailed as failure:
+                results[meter.serial] = MeterMissing(meter.serial, failure.reason)
+                continue
+            await turn()
+            results[meter.serial] = await self._complete(
+                line, meter, values, None, Priority.ON_DEMAND
+            )
 
     # -- one line
 
@@ -127,17 +196,22 @@ class Scanner:
         state.answered, state.reasons, state.scanned = len(energies), reasons, True
 
     async def _complete(
-        self, line: Line, meter: InstalledMeter, energy: MeterValues, deadline: datetime
+        self,
+        line: Line,
+        meter: InstalledMeter,
+        energy: MeterValues,
+        deadline: datetime | None,
+        priority: Priority = Priority.INTERVAL,
     ) -> MeterRow:
         """Add the momentary quantities to a meter whose energies are there."""
         columns = self._columns[meter.serial]
         values, partial = energy.values, energy.partial
         if columns.energy and columns.momentary:
-            if self._clock.now() >= deadline:
+            if deadline is not None and self._clock.now() >= deadline:
                 partial = True
             else:
                 try:
-                    momentary = await line.read(meter, Part.MOMENTARY, Priority.INTERVAL)
+                    momentary = await line.read(meter, Part.MOMENTARY, priority)
                     values = values | momentary.values
                     partial = partial or momentary.partial
                 except ReadFailed:

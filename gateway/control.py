@@ -1,0 +1,39 @@
+"""One run of the gateway's parts: which station file it is of, and how it is ended.
+
+Values and one event. It must not know the parts, nor how the next run is prepared.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from contract.messages import ConfigStatus
+from gateway.config_store import ConfigStore, Trial
+
+
+@dataclass(slots=True)
+class Control:
+    """Ends a run when `halt` is set; `restart` does so for another run to follow.
+
+    `path` and `local` are the gateway's own station file and its text when the run began. `store`
+    is None where the station file in force takes none from the collector. `version` is 0 for the
+    gateway's own file. `problems` gives what would keep the file that a restart would take from
+    being used.
+    """
+
+    path: Path
+    local: str
+    problems: Callable[[], Awaitable[list[str]]]
+    version: int = 0
+    store: ConfigStore | None = None
+    trial: Trial | None = None
+    halt: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def restart(self) -> None:
+        """End this run, for another to follow."""
+        self.halt.set()
+
+    def config_status(self) -> ConfigStatus | None:
+        """What the status says of the station file."""
+        return None if self.store is None else self.store.status
