@@ -27,6 +27,9 @@ CANDIDATE, ACTIVE, LAST_GOOD, STATE = "candidate", "active", "last-good", "state
 # are not its fault, a program that dies under it each time is.
 TRIAL_STARTS_MAX = 3
 
+# How long a trial lasts of which no file says it any more.
+CONFIRM_WITHIN_S = 900.0
+
 FILE_BYTES_MAX = 2 * 1024 * 1024
 LOCAL = 0  # the version of the file that lies on the gateway
 TEXT_CHARS_MAX = 1_000
@@ -84,17 +87,12 @@ class ConfigStore:
         self._state = _State()
         self._active: Held | None = None
         self._last_good: Held | None = None
+        self._status = ConfigStatus()
 
     @property
     def status(self) -> ConfigStatus:
-        """What a status says of them; of the state at the last `begin`, `accept` …"""
-        state, active = self._state, self._active
-        return ConfigStatus(
-            version=LOCAL if active is None else active.version,
-            trial=self._on_trial,
-            highest=state.highest,
-            refused=state.refused,
-        )
+        """What a status says of them: as they were after the last change that was completed."""
+        return self._status
 
     @property
     def highest(self) -> int:
@@ -121,6 +119,11 @@ class ConfigStore:
         `local` is the text of the local station file, None if that cannot be used. If somebody
         changed it since a version took its place, it goes before all of them.
         """
+        choice = self._begin(local)
+        self._note()
+        return choice
+
+    def _begin(self, local: str | None) -> Choice:
         self._load()
         self._complete()
         if self._active is None and self._last_good is None:
@@ -132,9 +135,9 @@ class ConfigStore:
         if not self._on_trial:
             return self._settled(local)
         assert self._active is not None
-        trial = self._state.trial or Trial(self._active.version, 0.0)
+        trial = self._state.trial or Trial(self._active.version, CONFIRM_WITHIN_S)
         if trial.starts >= TRIAL_STARTS_MAX:
-            self.roll_back(NOT_CONFIRMED, f"begun {trial.starts} times and never confirmed")
+            self._roll_back(NOT_CONFIRMED, f"begun {trial.starts} times and never confirmed")
             return self._settled(local)
         trial = msgspec.structs.replace(trial, starts=trial.starts + 1)
         self._write_state(msgspec.structs.replace(self._state, trial=trial))
@@ -150,6 +153,7 @@ class ConfigStore:
         self._write_state(_State(held.version, base, trial))
         self._promote()
         self._load()
+        self._note()
 
     def confirm(self) -> None:
         """The station file on trial works: it is the last good one now."""
@@ -157,9 +161,14 @@ class ConfigStore:
         self._write(LAST_GOOD, self._active)
         self._last_good = self._active
         self._write_state(msgspec.structs.replace(self._state, trial=None))
+        self._note()
 
     def roll_back(self, code: str, text: str) -> None:
         """The station file on trial does not work: go back to the last good one."""
+        self._roll_back(code, text)
+        self._note()
+
+    def _roll_back(self, code: str, text: str) -> None:
         assert self._active is not None
         version = self._active.version
         refused = ConfigRefusal(version, code, text[:TEXT_CHARS_MAX])
@@ -174,9 +183,18 @@ class ConfigStore:
         if refused == self._state.refused:
             return False
         self._write_state(msgspec.structs.replace(self._state, refused=refused))
+        self._note()
         return True
 
     # -- steps
+
+    def _note(self) -> None:
+        self._status = ConfigStatus(
+            version=LOCAL if self._active is None else self._active.version,
+            trial=self._on_trial,
+            highest=self._state.highest,
+            refused=self._state.refused,
+        )
 
     def _complete(self) -> None:
         """Finish or undo what a crash cut off."""

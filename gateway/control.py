@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from contract.messages import ConfigStatus
 from gateway.config_store import ConfigStore, Trial
 
@@ -36,4 +38,7 @@ class Control:
 
     def config_status(self) -> ConfigStatus | None:
         """What the status says of the station file."""
-        return None if self.store is None else self.store.status
+        if self.store is None:
+            return None
+        # The one in force may have become unusable by an upgrade: what runs is then another.
+        return msgspec.structs.replace(self.store.status, version=self.version)
