@@ -122,7 +122,8 @@ def key_add(
     name: str,
     config: ConfigOption,
     scope: Annotated[
-        list[str] | None, typer.Option(help="read, snapshot or admin; may be repeated.")
+        list[str] | None,
+        typer.Option(help="read, snapshot, command:send or admin; may be repeated."),
     ] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
 ) -> None:

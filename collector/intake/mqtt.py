@@ -5,8 +5,10 @@ are taken off the broker's hands (PUBACK) only when the caller says so, so that 
 of messages in flight bounds what is held, and a persistent session keeps what was not dealt with.
 """
 
+import contextlib
 import queue
 import ssl
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -30,6 +32,9 @@ INBOX_MAX = 2_000
 # the connection stays alive: its gateway sends it again.
 ROOM_POLL_S = 0.005
 
+# Results of commands that nobody has looked at yet, at most: 64 kB each.
+RESULTS_MAX = 200
+
 # Acks handed to paho and not yet taken by the broker, at most.
 OUTBOX_MAX = 2_000
 IN_FLIGHT_MAX = 200
@@ -45,6 +50,31 @@ QUIET_MAX_S = 2.0
 FLUSH_S = 1.0
 
 _log = structlog.get_logger(__name__)
+
+
+def _client_of(
+    config: BrokerConfig, password: str | None, client_id: str, *, clean: bool, manual_ack: bool
+) -> paho.Client:
+    """A client for this broker, not connected."""
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=clean,
+        protocol=paho.MQTTv311,
+        manual_ack=manual_ack,
+    )
+    if config.username is not None:
+        client.username_pw_set(config.username, password)
+    if config.tls is not None:
+        certificate, key = config.tls.certificate_file, config.tls.key_file
+        client.tls_set(
+            ca_certs=str(config.tls.ca_file),
+            certfile=None if certificate is None else str(certificate),
+            keyfile=None if key is None else str(key),
+            tls_version=ssl.PROTOCOL_TLS_CLIENT,
+        )
+    client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
+    return client
 
 
 class Link:
@@ -66,24 +96,7 @@ class Link:
         passing = reader or config.shared_group is not None
         # Members of a group must not share a session: the broker would let only one of them live.
         client_id = f"{config.client_id}-{uuid.uuid4().hex[:8]}" if passing else config.client_id
-        self._client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            clean_session=passing,
-            protocol=paho.MQTTv311,
-            manual_ack=True,
-        )
-        if config.username is not None:
-            self._client.username_pw_set(config.username, password)
-        if config.tls is not None:
-            certificate, key = config.tls.certificate_file, config.tls.key_file
-            self._client.tls_set(
-                ca_certs=str(config.tls.ca_file),
-                certfile=None if certificate is None else str(certificate),
-                keyfile=None if key is None else str(key),
-                tls_version=ssl.PROTOCOL_TLS_CLIENT,
-            )
-        self._client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
+        self._client = _client_of(config, password, client_id, clean=passing, manual_ack=True)
         self._client.max_inflight_messages_set(IN_FLIGHT_MAX)
         self._client.max_queued_messages_set(OUTBOX_MAX)
         self._client.on_connect = self._on_connect
@@ -242,3 +255,85 @@ class Link:
                 return False
             time.sleep(ROOM_POLL_S)
         return True
+
+
+class DeskLink:
+    """A connection that sends commands and configurations and hears the results of all gateways.
+
+    Its session ends with it. `inbox` has (topic, payload) of results; those that find it full are
+    dropped, because the event of a command comes in with the batches anyway.
+    """
+
+    def __init__(self, config: BrokerConfig, password: str | None) -> None:
+        self._config = config
+        self.inbox: queue.Queue[tuple[str, bytes]] = queue.Queue(RESULTS_MAX)
+        self.refused = ""
+        self._ready = threading.Event()
+        # Several processes may have the same identity, and the broker lets one client id live once.
+        client_id = f"{config.client_id}-{uuid.uuid4().hex[:8]}"
+        self._client = _client_of(config, password, client_id, clean=True, manual_ack=False)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._client.connect_async(
+            self._config.host, self._config.port, keepalive=self._config.keepalive_s
+        )
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Disconnect in order."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def ready(self, timeout_s: float) -> bool:
+        """Whether it is connected and results are heard; waits for it."""
+        return self._ready.wait(timeout_s)
+
+    def send(self, topic: str, payload: bytes, *, retain: bool, timeout_s: float) -> bool:
+        """Publish, and wait until the broker has taken it; False if it did not in time."""
+        deadline = time.monotonic() + timeout_s
+        if not self.ready(timeout_s):
+            return False
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return False
+        info.wait_for_publish(max(0.0, deadline - time.monotonic()))
+        return info.is_published()
+
+    # --- on paho's thread ---------------------------------------------------------------------
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        _data: object,
+        _flags: object,
+        reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        if reason.is_failure:
+            self.refused = str(reason)
+            _log.error("broker_refused", reason=self.refused, who="commands")
+            return
+        client.subscribe(topics.result_filter(), 1)
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _data: object,
+        _flags: object,
+        reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        self._ready.clear()
+        _log.info("broker_disconnected", reason=str(reason), who="commands")
+
+    def _on_subscribe(self, *_: object) -> None:
+        self._ready.set()
+
+    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        with contextlib.suppress(UnicodeDecodeError, queue.Full):
+            self.inbox.put_nowait((message.topic, bytes(message.payload)))

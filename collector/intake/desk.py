@@ -1,0 +1,77 @@
+"""The desk: sends commands to gateways and records what they answer.
+
+Owns its link and waiting; what is recorded is an operation's business. Any number of processes may
+have one: each hears every result, and the first to record it does.
+"""
+
+import queue
+import threading
+
+import structlog
+
+from collector.errors import LedgerUnavailable
+from collector.intake.mqtt import DeskLink
+from collector.ledger import Ledger
+from collector.operations.commands import take_result
+from contract.commands import Result, decode_result
+from contract.messages import MessageError
+from contract.topics import ResultTopic, TopicError, parse
+
+POLL_S = 0.2
+LEDGER_TRIES_MAX = 20
+LEDGER_RETRY_S = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class CommandDesk:
+    """One link for commands; `run` is its thread's body."""
+
+    def __init__(self, link: DeskLink, ledger: Ledger) -> None:
+        self._link = link
+        self._ledger = ledger
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Have `run` return; may be called from any thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Record results until stopped."""
+        self._link.start()
+        try:
+            while not self._stop.is_set():
+                if (heard := self.hear(POLL_S)) is not None:
+                    self._record(*heard)
+        finally:
+            self._link.stop()
+
+    def send(self, topic: str, payload: bytes, *, retain: bool, timeout_s: float) -> bool:
+        """Publish, and wait until the broker has taken it; False if it did not in time."""
+        return self._link.send(topic, payload, retain=retain, timeout_s=timeout_s)
+
+    def hear(self, timeout_s: float) -> tuple[str, Result] | None:
+        """The next result, with its gateway; None if none came in time, or what came is none."""
+        try:
+            topic, payload = self._link.inbox.get(timeout=timeout_s)
+            parsed, result = parse(topic), decode_result(payload)
+        except queue.Empty:
+            return None
+        except (TopicError, MessageError) as error:
+            _log.warning("result_unreadable", reason=str(error))
+            return None
+        if not isinstance(parsed, ResultTopic) or parsed.command != result.id:
+            _log.warning("result_unreadable", reason="its id is not that of its topic")
+            return None
+        return parsed.gateway, result
+
+    def _record(self, gateway: str, result: Result) -> None:
+        for _ in range(LEDGER_TRIES_MAX):
+            try:
+                take_result(self._ledger, gateway, result)
+            except LedgerUnavailable as error:
+                _log.error("ledger_unavailable", reason=str(error))
+                if self._stop.wait(LEDGER_RETRY_S):
+                    return
+            else:
+                return
