@@ -4,15 +4,18 @@ Owns its link and waiting; what is recorded is an operation's business. Any numb
 have one: each hears every result, and the first to record it does.
 """
 
+import contextlib
 import queue
 import threading
+import time
+from collections.abc import Iterator
 
 import structlog
 
-from collector.errors import LedgerUnavailable
+from collector.errors import InvalidRequest, LedgerUnavailable
 from collector.intake.mqtt import DeskLink
 from collector.ledger import Ledger
-from collector.operations.commands import take_result
+from collector.operations.commands import BrokerUnavailable, take_result
 from contract.commands import Result, decode_result
 from contract.messages import MessageError
 from contract.topics import ResultTopic, TopicError, parse
@@ -46,6 +49,36 @@ class CommandDesk:
         finally:
             self._link.stop()
 
+    @contextlib.contextmanager
+    def opened(self, timeout_s: float) -> Iterator[None]:
+        """The link for one command of a person's, instead of `run`. Raises BrokerUnavailable."""
+        self._link.start()
+        try:
+            if not self._link.ready(timeout_s):
+                reason = self._link.refused or "it does not answer"
+                raise BrokerUnavailable(
+                    f"the broker cannot be used: {reason}",
+                    hint="see that it runs, and the sections 'broker' and 'commands' of the file",
+                )
+            yield
+        finally:
+            self._link.stop()
+
+    def wait_result(self, command: str, timeout_s: float) -> tuple[str, Result] | None:
+        """The result of one command, recorded, with its gateway; None if none came in time."""
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            heard = self.hear(min(left_s, POLL_S))
+            if heard is not None:
+                self._record(*heard)
+                if heard[1].id == command:
+                    return heard
+        return None
+
+    def retained(self, topic: str, timeout_s: float) -> bytes | None:
+        """What the broker retains under `topic`; None if nothing came in time."""
+        return self._link.retained(topic, timeout_s)
+
     def send(self, topic: str, payload: bytes, *, retain: bool, timeout_s: float) -> bool:
         """Publish, and wait until the broker has taken it; False if it did not in time."""
         return self._link.send(topic, payload, retain=retain, timeout_s=timeout_s)
@@ -73,5 +106,8 @@ class CommandDesk:
                 _log.error("ledger_unavailable", reason=str(error))
                 if self._stop.wait(LEDGER_RETRY_S):
                     return
+            except InvalidRequest as error:
+                _log.error("result_refused", gateway=gateway, reason=str(error))
+                return
             else:
                 return

@@ -293,6 +293,19 @@ class DeskLink:
         """Whether it is connected and results are heard; waits for it."""
         return self._ready.wait(timeout_s)
 
+    def retained(self, topic: str, timeout_s: float) -> bytes | None:
+        """What the broker retains under `topic`; None if nothing came in time."""
+        self._client.subscribe(topic, 1)
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                found, payload = self.inbox.get(timeout=left_s)
+            except queue.Empty:
+                return None
+            if found == topic:
+                return payload
+        return None
+
     def send(self, topic: str, payload: bytes, *, retain: bool, timeout_s: float) -> bool:
         """Publish, and wait until the broker has taken it; False if it did not in time."""
         deadline = time.monotonic() + timeout_s

@@ -125,8 +125,8 @@ def take_result(ledger: Ledger, gateway: str, result: Result) -> bool:
         issued_at=result.at,
         expires_at=result.at,
         ok=result.ok,
-        code=result.code,
-        text=result.text,
+        code=result.code.replace("\0", ""),
+        text=result.text.replace("\0", ""),
         detail=msgspec.to_builtins(result.detail),
         answered_at=result.at,
     )
