@@ -27,7 +27,7 @@ from gateway.mailbox import Mailbox
 from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
 from gateway.outbox_values import Draft
-from gateway.ports import Clock
+from gateway.ports import Clock, ClockSetting, ReadFailed
 from gateway.scan import Scanner
 from gateway.schedule import Schedule, Slot
 
@@ -48,16 +48,6 @@ EVENT = "command"
 TEXT_CHARS_MAX = 1_000
 
 log = structlog.get_logger("gateway.commands")
-
-
-@dataclass(frozen=True, slots=True)
-class ClockSetting:
-    """What became of setting a meter's clock: the drift before and after, in seconds."""
-
-    code: ResultCode
-    text: str
-    drift_s: float | None = None
-    drift_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +272,10 @@ class CommandService:
     async def _set_clock(self, command: Command) -> _Outcome:
         (serial,) = command.arguments.meters or ("",)
         await self._turn()
-        setting = await self._abilities.set_clock(serial)
+        try:
+            setting = await self._abilities.set_clock(serial)
+        except ReadFailed as failure:
+            return _Outcome(ResultCode.FAILED, str(failure))
         detail = Detail(drift_s=setting.drift_s, drift_after_s=setting.drift_after_s)
         return _Outcome(setting.code, setting.text, detail, ok=setting.code is ResultCode.DONE)
 

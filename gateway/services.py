@@ -9,13 +9,13 @@ from typing import Protocol
 
 from contract.commands import ResultCode
 from contract.topics import CommandTopic, ConfigTopic, build, command_filter
-from gateway.command_service import Abilities, ClockSetting, CommandService
+from gateway.command_service import Abilities, CommandService
 from gateway.config import StationConfig
 from gateway.config_service import ConfigReporter, ConfigService, ConfigTrial
 from gateway.control import Control
 from gateway.mailbox import Mailbox
 from gateway.outbox_thread import OutboxThread
-from gateway.ports import Clock, Line
+from gateway.ports import Clock, ClockLine, ClockSetting, Line
 from gateway.scan import Scanner
 from gateway.uplink import Uplink
 
@@ -90,9 +90,13 @@ def _commands(
     config: StationConfig, control: Control, parts: Parts, version: str
 ) -> CommandService:
     async def set_clock(serial: str) -> ClockSetting:
-        return ClockSetting(
-            ResultCode.NOT_SUPPORTED, f"the profile of meter {serial} has no way to set its clock"
-        )
+        for line in parts.lines:
+            for meter in line.meters:
+                if meter.serial == serial and isinstance(line, ClockLine):
+                    limit_s = config.commands.clock_limit_s
+                    return await line.set_clock(meter, config.schedule.zone, limit_s)
+        text = f"the line of meter {serial} has no way to set clocks"
+        return ClockSetting(ResultCode.NOT_SUPPORTED, text)
 
     abilities = Abilities(
         version=version,
