@@ -175,6 +175,17 @@ async def test_a_reload_takes_a_good_file_and_refuses_a_bad_one(
 
 
 @pytest.mark.asyncio
+async def test_a_clock_that_cannot_be_set_is_said_and_reported(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    async with site(tmp_path, mosquitto.port) as running:
+        running.desk.send("c1", "set_clock", "m1")
+        result = await answered(running, "c1")
+        assert (result.ok, result.code) == (False, "not_supported")
+        await until(partial(has_event, running, "c1 set_clock by test: not_supported"), "event")
+
+
+@pytest.mark.asyncio
 async def test_what_cannot_be_remembered_is_not_done(tmp_path: Path, mosquitto: Mosquitto) -> None:
     async with site(tmp_path, mosquitto.port) as running:
         with sqlite3.connect(tmp_path / "data" / "outbox.sqlite3") as db:
