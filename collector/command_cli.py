@@ -14,7 +14,7 @@ from collector.app import open_desk, open_ledger
 from collector.cli_common import ConfigOption, actor, load_config_or_exit, reported
 from collector.clock import system_now
 from collector.config import CommandsConfig
-from collector.operations import commands
+from collector.operations import commands, station_files
 from collector.operations.commands import CommandState, CommandView, Wanted
 from contract.commands import CommandKind, Result
 from contract.messages import Scan
@@ -55,6 +55,9 @@ def send(
     wanted = Wanted(gateway, CommandKind[kind.name].value, meter, actor(), lifetime_s)
     with reported(), contextlib.closing(open_ledger(settings)) as ledger:
         ledger.check_schema()
+        known = station_files.gateway_config(ledger, gateway, system_now())
+        if known.known and not known.online:
+            typer.echo(f"gateway {gateway} is offline: it gets no commands meanwhile", err=True)
         desk = open_desk(settings, ledger)
         with desk.opened(BROKER_WAIT_S):
             began_s = time.monotonic()

@@ -63,6 +63,7 @@ def check(
         if problems := port_problems(station):
             _fail(problems)
     typer.echo(f"station {station.station}, gateway {station.gateway}: {config} is in order")
+    _say_remote(station, config)
     schedule = station.schedule
     indices = ", ".join(f"{m // 60:02d}:{m % 60:02d}" for m in schedule.index_minutes) or "none"
     typer.echo(
@@ -81,6 +82,23 @@ def check(
             typer.echo(
                 f"  {meter.address or '-':>3}  {meter.serial}  {meter.profile.profile}{head}"
             )
+
+
+def _say_remote(station: "StationConfig", path: Path) -> None:
+    """Whether a station file from the collector stands in place of this one."""
+    from gateway.config_store import ConfigStore  # noqa: PLC0415 see the module's docstring
+    from gateway.running import FOLDER  # noqa: PLC0415
+
+    if station.remote is None:
+        return
+    store = ConfigStore(station.data / FOLDER)
+    version = store.look().version
+    if not version:
+        typer.echo("station files from the collector are taken; none is in force")
+    elif store.is_changed(path.read_text(encoding="utf-8")):
+        typer.echo(f"it was changed: at the next start it goes before version {version}")
+    else:
+        typer.echo(f"but version {version} from the collector is in force, until it is changed")
 
 
 def _requests(profile: "AnyProfile") -> int:

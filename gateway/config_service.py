@@ -157,7 +157,7 @@ class ConfigTrial:
     async def run(self) -> None:
         """Return when it is confirmed; when it is taken back, `restart` has been called."""
         trial = self._trial
-        missing = ""
+        missing = "the outbox took nothing"
         try:
             async with asyncio.timeout(trial.confirm_within_s):
                 # The event is the batch that the collector is to acknowledge.

@@ -113,6 +113,13 @@ class ConfigStore:
         good = LOCAL if self._last_good is None else self._last_good.version
         return self._active is not None and self._active.version != good
 
+    def look(self) -> ConfigStatus:
+        """The status as the files are now, which may be another process's; changes nothing."""
+        if self._folder.is_dir():
+            self._load()
+            self._note()
+        return self._status
+
     def begin(self, local: str | None) -> Choice:
         """At a start: carry on with what was cut off, and choose.
 
@@ -239,7 +246,6 @@ class ConfigStore:
     # -- files
 
     def _load(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._active, self._last_good = self._read(ACTIVE), self._read(LAST_GOOD)
         state = _read_sealed(self._folder / STATE, _State)
         if state is None:

@@ -5,6 +5,7 @@ know what the parts do.
 """
 
 import asyncio
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,12 @@ from gateway.config_store import LOCAL, Choice, ConfigStore, Held
 from gateway.control import Control
 from gateway.outbox_file import OutboxError
 from gateway.port_checks import port_problems
-from gateway.yaml_lines import YamlError, load_yaml
 
 FOLDER = "config"  # within the data folder
+
+# The keys of a file that may not even be YAML any more.
+_CONFIG = re.compile(r"^config:", re.MULTILINE)
+_DATA = re.compile(r"^data:(?P<folder>[^#\n]+)", re.MULTILINE)
 INVALID = "invalid"
 NO_START = "no_start"
 
@@ -119,13 +123,10 @@ class _Own:
 
 
 def _folder_of(text: str, path: Path) -> Path | None:
-    """Where station files from the collector are, according to a file that has other mistakes."""
-    try:
-        data, _ = load_yaml(text, str(path))
-    except YamlError:
+    """Where station files from the collector are, according to a file that has mistakes."""
+    if _CONFIG.search(text) is None or (match := _DATA.search(text)) is None:
         return None
-    folder = data.get("data") if isinstance(data, dict) and "config" in data else None
-    return path.parent / folder / FOLDER if isinstance(folder, str) else None
+    return path.parent / match["folder"].strip().strip("'\"") / FOLDER
 
 
 def _choose(store: ConfigStore, own: _Own) -> Choice:

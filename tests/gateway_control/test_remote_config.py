@@ -7,8 +7,10 @@ from pathlib import Path
 
 import nacl.signing
 import pytest
+from typer.testing import CliRunner
 
 from contract.messages import ConfigStatus, decode_batch
+from gateway.cli import app
 from gateway.config_store import ConfigStore
 from tests.gateway_control.desk import signed
 from tests.gateway_control.site import NAME, QUICK_S, SLOW_S, Site, site
@@ -55,6 +57,8 @@ async def test_a_new_station_file_is_put_in_force_and_confirmed(
 ) -> None:
     async with site(tmp_path, mosquitto.port, confirm_s=SLOW_S) as running:
         assert config_of(running) == ConfigStatus()
+        check = CliRunner().invoke(app, ["check", "--config", str(running.path)])
+        assert "station files from the collector are taken; none is in force" in check.output
         running.desk.configure(signed(7, running.text(4), NAME))
         await confirmed(running, 7)
         assert has_event(running, "version 7 is begun, on trial")
@@ -267,8 +271,12 @@ async def test_the_file_on_the_gateway_goes_first_once_somebody_changed_it(
             "another run of the parts",
         )
         assert config_of(running) == ConfigStatus(version=1, highest=1)
+        check = CliRunner().invoke(app, ["check", "--config", str(running.path)])
+        assert "but version 1 from the collector is in force" in check.output
         text = running.path.read_text()
         running.path.write_text(text.replace("serial: m2", "serial: n2"))
+        check = CliRunner().invoke(app, ["check", "--config", str(running.path)])
+        assert "it was changed: at the next start it goes before version 1" in check.output
         running.desk.send("c2", "reload")
         await until(lambda: bool(running.desk.of("c2")), "answered")
         assert running.desk.of("c2")[0].code == "done"
@@ -284,14 +292,15 @@ async def test_the_file_on_the_gateway_goes_first_once_somebody_changed_it(
         await confirmed(running, 2)
 
 
+@pytest.mark.parametrize("mistake", ["address: 1", "address: [", "address: \t%"])
 @pytest.mark.asyncio
 async def test_a_broken_file_on_the_gateway_does_not_stop_the_one_in_force(
-    tmp_path: Path, mosquitto: Mosquitto
+    tmp_path: Path, mosquitto: Mosquitto, mistake: str
 ) -> None:
     async with site(tmp_path, mosquitto.port, confirm_s=SLOW_S) as running:
         running.desk.configure(signed(1, running.text(4), NAME))
         await confirmed(running, 1)
-    running.path.write_text(running.path.read_text().replace("address: 2", "address: 1"))
+    running.path.write_text(running.path.read_text().replace("address: 2", mistake))
     async with site(tmp_path, mosquitto.port, confirm_s=SLOW_S) as running:
         await until(lambda: config_of(running).version == 1, "it is still in force")
 
