@@ -141,7 +141,7 @@ def pack(
                 for position, column in enumerate(columns)
                 if None in column
             }
-            packed = form.values.pack(*(value or 0 for value in values))
+            packed = form.values.pack(*(0 if value is None else value for value in values))
     except (error, KeyError, OverflowError):
         return None
     names = "".join(serials)
