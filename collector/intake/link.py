@@ -94,6 +94,7 @@ class Link:
         self._answered: set[int] = set()
         self._token = 0
         self._up = False
+        self._told = False  # that it cannot be reached
         self._its_connection = 0
         self.connections = 0
         self.dropped = 0
@@ -231,11 +232,16 @@ class Link:
                 self._its_connection = connection
                 self.connections += 1
                 self._up = True
+                self._told = False
                 _log.info("broker_connected", session_present=session_present)
             case wire.Disconnected(reason):
+                # Once for an outage, and once where it was never there.
                 if self._up:
                     _log.warning("broker_disconnected", reason=reason)
+                elif not self._told:
+                    _log.warning("broker_unreachable", host=self._config.host, reason=reason)
                 self._up = False
+                self._told = True
             case wire.Refused(what, reason):
                 _log.error("broker_refused", what=what, reason=reason)
             case wire.Subscribed(token):

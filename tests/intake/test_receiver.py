@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import structlog
+
 from collector.config import BrokerConfig
 from collector.intake import wire
 from collector.intake.link import Link
@@ -64,15 +66,25 @@ def test_a_receiver_ends_with_its_collector(mosquitto: Mosquitto) -> None:
     process.stdout.close()
 
 
-def test_a_broker_that_cannot_be_reached_takes_nothing_and_brings_nothing() -> None:
+def test_a_broker_that_cannot_be_reached_is_told_once_and_takes_nothing() -> None:
     link = Link(BrokerConfig(host="127.0.0.1", port=1), None)
-    link.start()
-    try:
-        assert not link.connected
-        assert link.take(10, 0.1) == []
-        assert not link.publish_ack("GW1", b"{}")
-    finally:
-        link.stop()
+    tries = 0
+
+    def hear(message: wire.Up) -> None:
+        nonlocal tries
+        tries += isinstance(message, wire.Disconnected)
+        Link._hear(link, message)
+
+    link._hear = hear  # type: ignore[method-assign]
+    with structlog.testing.capture_logs() as logs:
+        link.start()
+        try:
+            until(lambda: link.take(10, 0.1) or tries >= 2, "it is not tried again")
+            assert not link.connected
+            assert not link.publish_ack("GW1", b"{}")
+        finally:
+            link.stop()
+    assert [entry["event"] for entry in logs] == ["broker_unreachable"]
 
 
 def test_a_receiver_that_does_not_end_is_ended(mosquitto: Mosquitto) -> None:
