@@ -3,6 +3,8 @@
 Turns options into endpoints and refuses what makes no sense. It must not open anything.
 """
 
+from typing import Annotated
+
 import typer
 
 from gateway.lines.endpoints import Framing, TcpEndpoint
@@ -10,6 +12,17 @@ from gateway.meters.profile import Parity
 
 MODBUS_PORT = 502
 PORT_MAX = 0xFFFF
+
+TcpOption = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="A meter or bridge on Modbus TCP.")
+]
+RtuOverTcpOption = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="A transparent serial server.")
+]
+SerialOption = Annotated[
+    str | None, typer.Option(metavar="DEVICE", help="A serial port with an RS-485 line.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 
 
 def tcp_endpoint(text: str, framing: Framing = Framing.TCP, option: str = "--tcp") -> TcpEndpoint:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.advice import advice
-from gateway.line_options import tcp_endpoint
+from gateway.line_options import (
+    JsonOption,
+    RtuOverTcpOption,
+    SerialOption,
+    TcpOption,
+    tcp_endpoint,
+)
 from gateway.meters.profile import MeterProfile, Parity
 from gateway.read_text import answer, instant, rows
 
@@ -32,15 +38,9 @@ def read(  # noqa: PLR0913 - these are the options of a command
         str | None,
         typer.Option(help="Modbus address, or IEC 62056-21 device address; none for the only one."),
     ] = None,
-    tcp: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="A meter or bridge on Modbus TCP.")
-    ] = None,
-    rtu_over_tcp: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="A transparent serial server.")
-    ] = None,
-    serial: Annotated[
-        str | None, typer.Option(metavar="DEVICE", help="A serial port with an RS-485 line.")
-    ] = None,
+    tcp: TcpOption = None,
+    rtu_over_tcp: RtuOverTcpOption = None,
+    serial: SerialOption = None,
     baud: Annotated[
         int | None,
         typer.Option(min=300, max=921_600, help="Bits a second; 9600, or as the profile begins."),
@@ -48,7 +48,7 @@ def read(  # noqa: PLR0913 - these are the options of a command
     parity: Annotated[
         Parity, typer.Option(case_sensitive=False, help="None, even or odd.")
     ] = Parity.NONE,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
     dump: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Also write a vectors file, without serial numbers."),

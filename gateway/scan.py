@@ -30,7 +30,6 @@ LATE_MARGIN = timedelta(seconds=3)
 AGAIN_ATTEMPTS = 2
 DOUBTED_ATTEMPTS = 3
 
-
 # What may have been chance. A meter that refuses would refuse again, a line that is down stays so.
 _WORTH_REPEATING = frozenset({MissingReason.TIMEOUT, MissingReason.BAD_REPLY})
 

@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.line_options import (
+    JsonOption,
+    RtuOverTcpOption,
+    SerialOption,
+    TcpOption,
+    numbers,
+    parities,
+    tcp_endpoint,
+)
+
 if TYPE_CHECKING:
     from gateway.lines.endpoints import Endpoint
     from gateway.meters.readout_profile import AnyProfile
@@ -35,15 +45,9 @@ class _Work:
 
 
 def scan(  # noqa: PLR0913 - these are the options of a command
-    serial: Annotated[
-        str | None, typer.Option(metavar="DEVICE", help="A serial port with an RS-485 line.")
-    ] = None,
-    tcp: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="A meter or bridge on Modbus TCP.")
-    ] = None,
-    rtu_over_tcp: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="A transparent serial server.")
-    ] = None,
+    serial: SerialOption = None,
+    tcp: TcpOption = None,
+    rtu_over_tcp: RtuOverTcpOption = None,
     iec: Annotated[
         bool, typer.Option("--iec", help="Search for IEC 62056-21 meters on --serial.")
     ] = False,
@@ -67,7 +71,7 @@ def scan(  # noqa: PLR0913 - these are the options of a command
     quick: Annotated[
         bool, typer.Option("--quick", help="One request an address; misses meters that ignore it.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="A piece of a station file instead of a table.")
     ] = False,
@@ -139,7 +143,6 @@ def _endpoints(
     parity: str,
     stop_bits: int,
 ) -> "tuple[Endpoint, ...]":
-    from gateway.line_options import numbers, parities, tcp_endpoint  # noqa: PLC0415
     from gateway.lines.endpoints import Framing, SerialEndpoint  # noqa: PLC0415
 
     if tcp is not None:
@@ -162,7 +165,6 @@ def _modbus_work(
     *,
     is_quick: bool,
 ) -> _Work:
-    from gateway.line_options import numbers  # noqa: PLC0415
     from gateway.lines.endpoints import SerialEndpoint  # noqa: PLC0415
     from gateway.meters.checks import RegistersQuestion  # noqa: PLC0415
     from gateway.meters.profile import MeterProfile  # noqa: PLC0415
@@ -190,7 +192,6 @@ def _modbus_work(
 
 
 def _iec_work(serial: str, baud: str, addresses: str | None, profiles: str | None) -> _Work:
-    from gateway.line_options import numbers  # noqa: PLC0415
     from gateway.lines.endpoints import IecEndpoint  # noqa: PLC0415
     from gateway.meters.readout_profile import ReadoutProfile  # noqa: PLC0415
     from gateway.protocols.iec_messages import BAUD_RATES, is_address  # noqa: PLC0415
