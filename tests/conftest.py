@@ -3,12 +3,17 @@
 Servers live for the session, databases for a test. It knows nothing of the product.
 """
 
+import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from tests.services import InfluxDatabase, InfluxServer, Mosquitto, PostgresServer, ServerProcess
+
+# A shell starts what is to run in the background with Ctrl-C ignored, and everything started from
+# there inherits it: the programs under test would not hear it either.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _servers = pytest.StashKey[list[ServerProcess]]()
 
