@@ -120,7 +120,7 @@ async def render_problem(request: Request, problem: Problem) -> Response | None:
     is_part = request.headers.get("HX-Request") == "true"
     if problem.code == LoginNeeded.code:
         if is_part:
-            return Response(status_code=401, headers={"HX-Redirect": "/login"})
+            return Response(status_code=401)  # the page itself goes to the login, once: console.js
         return Response(
             status_code=303, headers={"Location": f"/login?next={quote(_here(request))}"}
         )

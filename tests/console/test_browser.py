@@ -211,6 +211,14 @@ def test_a_session_that_ended_leads_to_the_login(
     reader.page.clock.install()
     reader.log_in(utility.keys["read"])
     expect(reader.page.locator("#overview table")).to_be_visible()
+    ways_to_login: list[str] = []
+    reader.page.on(
+        "request",
+        lambda request: (
+            ways_to_login.append(request.url) if request.is_navigation_request() else None
+        ),
+    )
     english.clear_cookies()
     reader.page.clock.fast_forward("01:01")
-    reader.page.wait_for_url("**/login*")
+    expect(reader.page.locator("input[name=key]")).to_be_visible()
+    assert ways_to_login == [f"{url}/login"]

@@ -66,12 +66,12 @@ def test_a_page_without_a_session_leads_to_the_login_and_back(
 
 
 @pytest.mark.parametrize("path", PARTS)
-def test_a_part_without_a_session_sends_the_whole_page_to_the_login(
+def test_a_part_without_a_session_tells_the_page_that_the_session_ended(
     visitor: httpx.Client, path: str
 ) -> None:
     answer = visitor.get(path, headers=PART)
     assert answer.status_code == 401
-    assert answer.headers["HX-Redirect"] == "/login"
+    assert answer.text == ""
 
 
 def test_data_without_a_session_is_a_problem(visitor: httpx.Client) -> None:

@@ -168,11 +168,19 @@
     silent.title = day.silent_points.slice(0, 20).join(", ");
   }
 
+  // Several requests may find the session ended at once; a second assign would abort the first.
+  let isLeaving = false;
+  function toLogin() {
+    if (isLeaving) return;
+    isLeaving = true;
+    window.location.assign("/login");
+  }
+
   async function loadDay(holder) {
     if (!holder.dataset.drawn) show(holder, "loading");
     try {
       const answer = await fetch(holder.dataset.plot, { headers: { Accept: "application/json" } });
-      if (answer.status === 401) return window.location.assign("/login");
+      if (answer.status === 401) return toLogin();
       if (!answer.ok) throw new Error(String(answer.status));
       const day = await answer.json();
       sums(holder, day);
@@ -273,6 +281,11 @@
     document.getElementById("away").hidden = !isAway;
   };
   document.addEventListener("htmx:sendError", () => away(true));
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    if (event.detail.xhr.status !== 401) return;
+    event.preventDefault();
+    toLogin();
+  });
   document.addEventListener("htmx:afterOnLoad", () => away(false));
 
   window.addEventListener("resize", () => {
