@@ -117,7 +117,8 @@ def _check_table(table: Table) -> Columns | None:
     values: list[Any] = list(chain.from_iterable(rows))
     columns = pack(table.registers, serials, offsets_ms, values, qualities)
     for position, obis in enumerate(table.registers):
-        # A momentary value is any finite number: JSON has no other, and VEE judges it.
+        # A momentary value is any finite number: JSON has no other, and VEE judges it. An energy
+        # that is packed is at most ENERGY_MAX: more has no room in its 64 bits.
         if obis not in _INTEGERS or (columns is not None and not columns.has_negative(position)):
             continue
         column = _integers(obis, values[position :: len(table.registers)])

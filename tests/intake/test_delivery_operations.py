@@ -228,7 +228,7 @@ def test_quarantine_that_passes_todays_rules_is_stored_under_its_own_receipt(
 ) -> None:
     with Gateway(mosquitto.port) as gateway:
         with monkeypatch.context() as yesterday:
-            yesterday.setattr("collector.intake.check.ENERGY_MAX", 100)
+            yesterday.setattr("collector.intake.check.QUALITY_MAX", -1)
             Pipeline(ledger, store, system_now, Metrics()).claim(
                 [
                     Message(
@@ -238,7 +238,7 @@ def test_quarantine_that_passes_todays_rules_is_stored_under_its_own_receipt(
                 ]
             )
         codes = {entry.code for entry in delivery.quarantine_list(ledger)}
-        assert codes == {"bad_value", "not_json"}
+        assert codes == {"bad_quality", "not_json"}
         asked = delivery.quarantine_retry(ledger, [], actor="test", now=system_now())
         assert len(asked) == 2
         with intake(ledger, store, mosquitto.port):
