@@ -139,7 +139,7 @@ def serve(
     gc.set_threshold(*GC_THRESHOLDS)
     metrics = Metrics()
     worker = _worker(config, ledger, store, metrics) if role is not Role.API else None
-    server = _server(config, ledger, store, metrics) if role is not Role.INTAKE else None
+    server = _server(config, ledger, store, metrics, worker) if role is not Role.INTAKE else None
     supervision = Supervision.of_this_process()
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="collector") as pool:
         running: list[Future[None]] = []
@@ -180,18 +180,18 @@ def _worker(
 
 
 def _server(
-    config: CollectorConfig, ledger: Ledger, store: ReadingStore, metrics: Metrics
+    config: CollectorConfig,
+    ledger: Ledger,
+    store: ReadingStore,
+    metrics: Metrics,
+    worker: IntakeWorker | None,
 ) -> uvicorn.Server:
     # A process that only takes batches needs no web framework.
     from collector.api.app import create_app  # noqa: PLC0415
+    from collector.web.context import Context  # noqa: PLC0415
 
-    app = create_app(
-        ledger=ledger,
-        store=store,
-        zone=config.zone,
-        now=system_now,
-        metrics_registry=metrics.registry,
-    )
+    intake = None if worker is None else worker.troubles
+    app = create_app(Context(ledger, store, config.zone, system_now, metrics.registry, intake))
     return uvicorn.Server(
         uvicorn.Config(
             app,

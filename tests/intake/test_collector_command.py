@@ -117,6 +117,26 @@ def test_from_migration_to_an_orderly_end(site: Site, mosquitto: Mosquitto) -> N
     assert "0 repeats" in site.run("compact")
 
 
+def test_health_tells_that_the_broker_is_away_and_that_it_is_back(
+    site: Site, mosquitto: Mosquitto
+) -> None:
+    def parts() -> dict[str, dict[str, str]]:
+        return dict(json.loads(site.get("/health"))["parts"])
+
+    site.run("migrate")
+    with site.running():
+        until(site.answers, "the API does not answer", 60)
+        until(lambda: parts()["broker"]["status"] == "ok", "not connected", 30)
+        assert parts()["intake"]["status"] == "ok"
+        mosquitto.kill()
+        until(lambda: parts()["broker"]["status"] == "failing", "nobody notices", 30)
+        health = json.loads(site.get("/health"))
+        assert health["status"] == "degraded"
+        assert "see that it runs" in health["parts"]["broker"]["detail"]
+        mosquitto.start()
+        until(lambda: parts()["broker"]["status"] == "ok", "not connected again", 60)
+
+
 def test_intake_without_the_api(site: Site, mosquitto: Mosquitto) -> None:
     site.run("migrate")
     with site.running("--role", "intake") as process, Gateway(mosquitto.port) as gateway:
