@@ -6,6 +6,7 @@ collector's is decided here.
 
 import contextlib
 import getpass
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,9 @@ BROKER_WAIT_S = 10.0
 
 # Progress of a replay is asked for this often, in seconds.
 PROGRESS_S = 0.5
+
+# Of a payload in quarantine that is shown among other things, in bytes.
+SHOWN_BYTES_MAX = 400
 
 app = typer.Typer(no_args_is_help=True, help="Store, balance and bill what arrives.")
 registry_app = typer.Typer(no_args_is_help=True, help="Stations, points, meters, installations.")
@@ -140,6 +144,37 @@ def key_add(
                 actor=_actor(),
             )
         )
+
+
+@key_app.command("list")
+def key_list(config: ConfigOption) -> None:
+    """Print all keys: whose they are and what they may do, never the keys themselves."""
+    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+        ledger.check_schema()
+        found = keys.list_keys(ledger)
+    now = system_now()
+    for key in found:
+        state = "good"
+        if key.revoked_at is not None:
+            state = f"revoked {key.revoked_at.isoformat(timespec='seconds')}"
+        elif key.expires_at is not None:
+            verb = "expired" if key.expires_at <= now else "expires"
+            state = f"{verb} {key.expires_at.isoformat(timespec='seconds')}"
+        typer.echo(
+            f"{key.name:24} sgl_{key.prefix}_…  {','.join(key.scopes):16}"
+            f" made {key.created_at.isoformat(timespec='seconds')}  {state}"
+        )
+    if not found:
+        typer.echo("there are no keys: make one with songlo collector key add NAME")
+
+
+@key_app.command("revoke")
+def key_revoke(name: str, config: ConfigOption) -> None:
+    """Have a key open nothing any more, at once and for good."""
+    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+        ledger.check_schema()
+        keys.revoke_key(ledger, name=name, now=system_now(), actor=_actor())
+    typer.echo(f"{name} is revoked")
 
 
 @app.command()
@@ -278,6 +313,56 @@ def quarantine_retry(
         ledger.check_schema()
         entries = delivery.quarantine_retry(ledger, ids or [], actor=_actor(), now=system_now())
         typer.echo(f"{len(entries)} entries will be tried again by the running collector")
+
+
+@quarantine_app.command("show")
+def quarantine_show(
+    entry: Annotated[int, typer.Argument(help="The entry's number.")],
+    config: ConfigOption,
+    payload: Annotated[
+        bool, typer.Option("--payload", help="Print only what was received, byte for byte.")
+    ] = False,
+) -> None:
+    """Print one entry whole."""
+    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+        ledger.check_schema()
+        found = delivery.quarantine_show(ledger, entry)
+    if payload:
+        sys.stdout.buffer.write(found.payload)
+        return
+    lines = {
+        "entry": found.id,
+        "gateway": found.gateway or "unknown",
+        "topic": found.topic,
+        "received": found.received_at.isoformat(timespec="seconds"),
+        "code": found.code,
+        "reason": found.reason,
+        "state": "open"
+        if found.resolved_at is None
+        else f"resolved {found.resolved_at.isoformat(timespec='seconds')}",
+        "sha256": found.sha256.hex(),
+        "bytes": len(found.payload),
+    }
+    for name, value in lines.items():
+        typer.echo(f"{name:9} {value}")
+    start = found.payload[:SHOWN_BYTES_MAX].decode(errors="backslashreplace")
+    more = len(found.payload) > SHOWN_BYTES_MAX
+    typer.echo(f"payload   {start!r}{' … (all of it: --payload)' if more else ''}")
+
+
+@quarantine_app.command("close")
+def quarantine_close(
+    ids: Annotated[list[int], typer.Argument(help="The entries' numbers.")],
+    config: ConfigOption,
+    reason: Annotated[str, typer.Option(help="Why nothing more will be done; it is kept.")],
+) -> None:
+    """Say that nothing more will be done about entries; they are kept, and listed no more."""
+    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+        ledger.check_schema()
+        entries = delivery.quarantine_close(
+            ledger, ids, reason=reason, actor=_actor(), now=system_now()
+        )
+    typer.echo(f"{len(entries)} entries are closed")
 
 
 def load_config_or_exit(path: Path) -> CollectorConfig:

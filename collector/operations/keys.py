@@ -118,7 +118,7 @@ def revoke_key(ledger: Ledger, *, name: str, now: datetime, actor: str = "comman
     """Revoke the key of this name. Raises NotFound where there is none that is still good."""
     with ledger.begin() as uow:
         if not uow.keys.revoke(name, now):
-            raise NotFound(f"there is no key {name!r} to revoke", hint="list the keys")
+            raise NotFound(f"there is no key {name!r} to revoke", hint="songlo collector key list")
         uow.audit.add(AuditEntry(now, actor, "key.revoke", name, {}))
 
 

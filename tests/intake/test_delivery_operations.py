@@ -297,6 +297,31 @@ def test_a_refused_read_comes_again_with_its_batch(
     assert delivery.verify(ledger, store).problems == ()
 
 
+def test_an_entry_is_closed_once_with_a_reason_and_stays_as_evidence(
+    ledger: Ledger, store: DuckDbStore
+) -> None:
+    pipeline = Pipeline(ledger, store, system_now, Metrics())
+    topic = topics.build(topics.BatchTopic("GW1", "0" * 32, 1))
+    pipeline.claim([Message(topic, b"never any good")])
+    (entry,) = delivery.quarantine_list(ledger)
+    for ids, reason in (([entry.id], "  "), ([], "why"), ([entry.id], "x" * 501)):
+        with pytest.raises(InvalidRequest):
+            delivery.quarantine_close(ledger, ids, reason=reason, actor="t", now=system_now())
+    delivery.quarantine_close(ledger, [entry.id], reason="a test", actor="t", now=system_now())
+    assert delivery.quarantine_list(ledger) == []
+    assert not any("quarantine" in p for p in delivery.verify(ledger, None).problems)
+    kept = delivery.quarantine_show(ledger, entry.id)
+    assert kept.payload == b"never any good"
+    assert kept.resolved_at is not None
+    with ledger.read() as uow:
+        said = [one for one in uow.audit.newest(10) if one.action == "quarantine.close"]
+    assert [(one.actor, one.detail["reason"]) for one in said] == [("t", "a test")]
+    with pytest.raises(NotFound):
+        delivery.quarantine_close(ledger, [entry.id], reason="again", actor="t", now=system_now())
+    with pytest.raises(NotFound):
+        delivery.quarantine_show(ledger, 10_000)
+
+
 def test_retrying_what_is_not_open_is_refused(ledger: Ledger) -> None:
     with pytest.raises(NotFound, match="42"):
         delivery.quarantine_retry(ledger, [42], actor="test", now=system_now())
