@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 
 from collector.civil import civil_day, zone_info
 from collector.ledger import Ledger
+from collector.operations.commands import Sender
 from collector.readings.port import ReadingStore
 
 
@@ -27,6 +28,8 @@ class Context:
     zone: str
     now: Callable[[], datetime]
     metrics_registry: CollectorRegistry | None = None
+    sender: Sender | None = None  # None where this collector commands no gateways
+    command_lifetime_s: int = 120
 
     @property
     def zone_info(self) -> ZoneInfo:
