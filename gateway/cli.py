@@ -93,12 +93,16 @@ def check(
 def _say_remote(station: "StationConfig", path: Path) -> None:
     """Whether a station file from the collector stands in place of this one."""
     from gateway.config_store import ConfigStore  # noqa: PLC0415 see the module's docstring
-    from gateway.running import FOLDER  # noqa: PLC0415
+    from gateway.in_force import FOLDER  # noqa: PLC0415
 
     if station.remote is None:
         return
     store = ConfigStore(station.data / FOLDER)
-    version = store.look().version
+    try:
+        version = store.look().version
+    except PermissionError:
+        typer.echo("whether a station file from the collector is in force, this user may not see")
+        return
     if not version:
         typer.echo("station files from the collector are taken; none is in force")
     elif store.is_changed(path.read_text(encoding="utf-8")):

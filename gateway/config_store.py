@@ -100,6 +100,11 @@ class ConfigStore:
         return self._state.highest
 
     @property
+    def active(self) -> Held | None:
+        """The one from the collector that is in force, confirmed or on trial; None if none is."""
+        return self._active
+
+    @property
     def last_good(self) -> Held | None:
         """The last good one; version LOCAL is a copy of the local file, None means no other was."""
         return self._last_good

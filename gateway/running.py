@@ -5,26 +5,20 @@ know what the parts do.
 """
 
 import asyncio
-import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import structlog
 
 from gateway.app import run_station
-from gateway.config import StationConfig, StationFileError, parse_station, read_station
-from gateway.config_store import LOCAL, Choice, ConfigStore, Held
+from gateway.config import StationConfig, StationFileError
+from gateway.config_store import LOCAL, Choice, ConfigStore
 from gateway.control import Control, Process
+from gateway.in_force import OwnFile, parsed
 from gateway.outbox_file import OutboxError
 from gateway.port_checks import port_problems
 from gateway.watchdog import ServiceManager, Signs, watch
 
-FOLDER = "config"  # within the data folder
-
-# The keys of a file that may not even be YAML any more.
-_CONFIG = re.compile(r"^config:", re.MULTILINE)
-_DATA = re.compile(r"^data:(?P<folder>[^#\n]+)", re.MULTILINE)
 INVALID = "invalid"
 NO_START = "no_start"
 
@@ -109,7 +103,7 @@ async def _halt_when(stop: asyncio.Event, control: Control) -> None:
 
 def prepare(path: Path) -> tuple[StationConfig, Control]:
     """The station file to run now, and the control of that run. Raises StationFileError."""
-    own = _Own.read(path)
+    own = OwnFile.read(path)
     if own.folder is None:
         config = own.must()
         return config, Control(path, own.text, partial(_problems, path, None, config))
@@ -120,7 +114,7 @@ def prepare(path: Path) -> tuple[StationConfig, Control]:
             config = own.must()
             break
         try:
-            config = _parsed(choice.held, path)
+            config = parsed(choice.held, path)
             break
         except StationFileError as error:
             version = choice.held.version
@@ -133,41 +127,7 @@ def prepare(path: Path) -> tuple[StationConfig, Control]:
     return config, Control(path, own.text, problems, version, store, choice.trial)
 
 
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """The gateway's own station file; `folder` is where those from the collector are, if any."""
-
-    text: str
-    config: StationConfig | None
-    problems: tuple[str, ...]
-    folder: Path | None
-
-    @classmethod
-    def read(cls, path: Path) -> "_Own":
-        """What is there, usable or not. Raises StationFileError where nothing can be read."""
-        text = read_station(path)
-        try:
-            config = parse_station(text, str(path), folder=path.parent)
-        except StationFileError as error:
-            return cls(text, None, tuple(error.problems), _folder_of(text, path))
-        folder = None if config.remote is None else config.data / FOLDER
-        return cls(text, config, (), folder)
-
-    def must(self) -> StationConfig:
-        """Its configuration. Raises StationFileError if it cannot be used."""
-        if self.config is None:
-            raise StationFileError(list(self.problems))
-        return self.config
-
-
-def _folder_of(text: str, path: Path) -> Path | None:
-    """Where station files from the collector are, according to a file that has mistakes."""
-    if _CONFIG.search(text) is None or (match := _DATA.search(text)) is None:
-        return None
-    return path.parent / match["folder"].strip().strip("'\"") / FOLDER
-
-
-def _choose(store: ConfigStore, own: _Own) -> Choice:
+def _choose(store: ConfigStore, own: OwnFile) -> Choice:
     try:
         return store.begin(None if own.config is None else own.text)
     except OSError as error:
@@ -175,11 +135,6 @@ def _choose(store: ConfigStore, own: _Own) -> Choice:
         log.error("the configuration's files cannot be written", error=str(error))  # noqa: TRY400 no trace
         good = store.last_good
         return Choice(None if good is None or good.version == LOCAL else good)
-
-
-def _parsed(held: Held, path: Path) -> StationConfig:
-    where = f"version {held.version}" if held.version else "the last good copy"
-    return parse_station(held.text, where, folder=path.parent)
 
 
 def _rolled_back(store: ConfigStore, code: str, text: str) -> bool:
@@ -207,7 +162,7 @@ def _problems_of_restart(
 ) -> list[str]:
     """What would keep the station file that a restart would take from being used."""
     try:
-        own = _Own.read(path)
+        own = OwnFile.read(path)
         if store is not None and store.status.version and not store.is_changed(own.text):
             return []
         return port_problems(own.must(), [line.endpoint for line in present.lines])
