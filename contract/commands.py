@@ -67,9 +67,8 @@ class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a result tells beyond its text, by the kind of the command.
 
     `scan` is what a `read` brought, as the batch of it says it; its tables are left out where they
-    would not fit. `clock` is what the gateway knows of the time: without it a scan that was told may
-    not have been kept. `drift_s` is how much the meter's clock was ahead of the gateway's, and
-    `drift_after_s` how much it is after it was set.
+    would not fit. `clock` is what the gateway knows of the time. `drift_s` is how much the meter's
+    clock was ahead of the gateway's, and `drift_after_s` how much it is after it was set.
     """
 
     scan: Scan | None = None

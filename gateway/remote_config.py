@@ -96,7 +96,7 @@ def _kept_problem(present: StationConfig, coming: StationConfig) -> str | None:
     if coming.data != present.data:
         return f"data: must stay {present.data}, where undelivered batches wait"
     if coming.replay != present.replay:
-        return "clock: can only be changed on the gateway"
+        return "clock.replay: can only be changed on the gateway"
     if coming.remote is None:
         return "config: must stay, or no further configuration could be sent"
     return None

@@ -1,6 +1,5 @@
 """Station files from the collector: those that work are kept, others leave the last good one."""
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -121,7 +120,8 @@ def with_another_folder(running: Site) -> bytes:
 
 
 def with_another_clock(running: Site) -> bytes:
-    return signed(3, running.text(4) + 'clock: {replay: "127.0.0.1:9"}\n', NAME)
+    replayed = running.text(4).replace("clock: {", 'clock: {replay: "127.0.0.1:9", ')
+    return signed(3, replayed, NAME)
 
 
 def that_takes_no_more(running: Site) -> bytes:
@@ -161,7 +161,7 @@ REFUSED: list[tuple[Callable[[Site], bytes], str, str]] = [
     (with_an_unknown_profile, "invalid", "no meter profile"),
     (with_another_name, "invalid", "certificate"),
     (with_another_folder, "invalid", "undelivered"),
-    (with_another_clock, "invalid", "clock"),
+    (with_another_clock, "invalid", "clock.replay"),
     (that_takes_no_more, "invalid", "no further"),
     (with_an_unplugged_port, "port", "plugged in"),
     (with_no_port_at_all, "port", "no serial port"),
@@ -286,10 +286,12 @@ async def test_the_file_on_the_gateway_goes_first_once_somebody_changed_it(
         assert (refused.version, refused.code) == (1, "local_file")
         assert await reads(running, "c3", "n2") == "done"
         running.desk.configure(signed(1, running.text(4), NAME))
-        await asyncio.sleep(0.3)  # long enough for it to be put in force, if it were
+        assert await reads(running, "c4", "n2") == "done"
         assert config_of(running).version == 0
         running.desk.configure(signed(2, running.text(4), NAME))
         await confirmed(running, 2)
+        begun = [event for event in running.events("config") if "1 is begun" in event.detail]
+        assert len(begun) == 1
 
 
 @pytest.mark.parametrize("mistake", ["address: 1", "address: [", "address: \t%"])
