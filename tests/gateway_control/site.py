@@ -23,15 +23,11 @@ def thousands(_unit: int, address: int) -> int:
     return 0 if address % 2 else 0x447A
 
 
-def station_text(
-    broker: int,
-    line: int,
-    meters: int = 3,
-    *,
-    confirm_s: float | None = None,
-    before_sync: str = "send",  # whatever this machine's clock is
-) -> str:
-    """A station file with one Modbus TCP line; it takes others if `confirm_s` is given."""
+def station_text(broker: int, line: int, meters: int = 3, *, confirm_s: float | None = None) -> str:
+    """A station file with one Modbus TCP line; it takes others if `confirm_s` is given.
+
+    It works whether or not this machine's clock is synchronised.
+    """
     listed = "\n".join(
         f"      - {{serial: m{n}, address: {n}, profile: eastron-sdm120}}"
         for n in range(1, meters + 1)
@@ -41,7 +37,7 @@ def station_text(
     return f"""\
 station: {NAME}
 data: data
-clock: {{before_sync: {before_sync}}}
+clock: {{before_sync: send}}
 broker: {{host: 127.0.0.1, port: {broker}}}
 uplink: {{resend_after_s: 0.5, status_every_s: 1}}
 schedule: {{interval_min: 1440, index_at: []}}

@@ -2,20 +2,20 @@
 
 import asyncio
 import random
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from contract.commands import Command, ResultCode, decode_result
-from contract.messages import MissingReason, encode
+from contract.commands import Command, Result, ResultCode, decode_result
+from contract.messages import Batch, MissingReason, ScanKind, decode_batch, encode
 from gateway import command_service
 from gateway.batches import MeterMissing, MeterRow
 from gateway.command_service import Abilities, CommandService
 from gateway.health_book import HealthBook
 from gateway.mailbox import Mailbox
 from gateway.outbox_thread import OutboxThread
-from gateway.ports import ClockSetting, Priority
+from gateway.ports import ClockSetting, Part, Priority
 from gateway.scan import Scanner
 from gateway.schedule import Schedule
 from gateway.telling import Teller
@@ -104,11 +104,15 @@ class Told:
 
     async def code(self) -> str:
         """That of the next answer."""
+        return (await self.result()).code
+
+    async def result(self) -> Result:
+        """The next answer."""
         async with asyncio.timeout(10):
             while (mail := self.mailbox.next()) is None:  # noqa: ASYNC110 polled within a deadline
                 await asyncio.sleep(0.005)
         self.mailbox.done()
-        return decode_result(mail[1]).code
+        return decode_result(mail[1])
 
 
 async def _none() -> list[str]:
@@ -176,3 +180,61 @@ async def test_what_has_expired_long_ago_is_forgotten(
         assert await told.code() == "done"
         task.cancel()
     told.outbox.close()
+
+
+async def read_one(told: Told) -> tuple[Result, list[Batch]]:
+    """A read on demand, and the batches that were kept of it."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(told.service.run())
+        told.send("c1")
+        result = await told.result()
+        task.cancel()
+    stored = await told.outbox.pending(99, live_since=at(-999), except_for=frozenset())
+    told.outbox.close()
+    return result, [decode_batch(batch.payload) for batch in stored]
+
+
+@pytest.mark.asyncio
+async def test_it_never_takes_the_name_of_a_slot(tmp_path: Path) -> None:
+    clock = SteppedClock(at(30), at(60))  # a regular slot, which belongs to its own scan
+    told = Told(tmp_path, FakeLine(clock, meters(1)), clock)
+    _, (batch, *_) = await read_one(told)
+    assert batch.scan is not None
+    assert batch.scan.kind is ScanKind.ON_DEMAND
+    assert batch.scan.slot == at(30) + timedelta(milliseconds=1)
+
+
+@pytest.mark.asyncio
+async def test_a_clock_that_is_put_right_meanwhile_dates_what_was_read_before(
+    tmp_path: Path,
+) -> None:
+    clock = SteppedClock(at(5), at(600))
+    line = FakeLine(clock, meters(2), cost=timedelta(seconds=2))
+
+    def step_before_the_last(serial: str, part: Part, _now: datetime) -> None:
+        if (serial, part) == ("m002", Part.MOMENTARY):
+            clock.at += timedelta(hours=1)
+
+    line.fails = step_before_the_last
+    told = Told(tmp_path, line, clock)
+    _, (batch, *_) = await read_one(told)
+    assert batch.scan is not None
+    assert batch.scan.slot == at(65)
+    offsets_ms = {serial: ms for serial, ms, _, _ in batch.scan.tables[0].reads}
+    assert offsets_ms == {"m001": 2_000, "m002": 6_000}
+
+
+@pytest.mark.asyncio
+async def test_the_health_book_hears_of_it(tmp_path: Path) -> None:
+    clock = SteppedClock(at(5), at(60))
+    line = FakeLine(clock, meters(2))
+    line.fails = lambda serial, *_: MissingReason.TIMEOUT if serial == "m002" else None
+    told = Told(tmp_path, line, clock)
+    result, _ = await read_one(told)
+    assert result.code == "partial"
+    health = told.scanner.health
+    assert [health.state(serial).value for serial in ("m001", "m002")] == ["online", "degraded"]
+    line.fails = lambda *_: None
+    for _ in range(5):
+        await told.scanner.read_on_demand(["m002"], turn=now, still_wanted=lambda: True)
+    assert health.state("m002").value == "online"
