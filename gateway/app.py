@@ -57,8 +57,10 @@ class _Stop(Exception):
 async def run_station(config: StationConfig, control: Control) -> None:
     """Run the gateway of one station until `control.halt`. Raises OutboxError at the start."""
     clock = await _clock(config)
+    # In a thread: a gigabyte on a slow card takes minutes to check, and the watchdog is to be fed.
     outbox = OutboxThread(
-        Outbox.open(
+        await asyncio.to_thread(
+            Outbox.open,
             config.data / FILE_NAME,
             station=config.station,
             epoch=secrets.token_hex(EPOCH_BYTES),
@@ -68,7 +70,7 @@ async def run_station(config: StationConfig, control: Control) -> None:
     try:
         await _run_parts(config, clock, outbox, control)
     finally:
-        outbox.close()
+        await asyncio.to_thread(outbox.close)
         if isinstance(clock, ReplayClock):
             await clock.close()
     log.info("stopped", station=config.station)

@@ -1,5 +1,7 @@
 """What a restart of the parts within the process must not break: watchdog, held scans, events."""
 
+import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +11,10 @@ import pytest
 from contract.messages import Clock, Event, ScanKind, Status
 from contract.quality import Quality
 from gateway import clock as gateway_clock
-from gateway import undated
+from gateway import outbox_file, undated
 from gateway.pulse import Pulse
 from gateway.watchdog import RESTARTING, Signs
-from tests.gateway_control.desk import signed
+from tests.gateway_control.desk import DEADLINE_S, signed
 from tests.gateway_control.site import NAME, SLOW_S, Site, site
 from tests.gateway_control.test_commands import answered
 from tests.gateway_control.test_remote_config import confirmed
@@ -97,6 +99,31 @@ async def test_for_the_service_manager_a_restart_of_the_parts_is_none(
     assert sum("READY" in message for message in manager.hear()) == 1
     assert sum("STOPPING" in message for message in manager.said) == 1
     assert not any("does not answer" in m.get("STATUS", "") for m in manager.said)
+
+
+@pytest.mark.asyncio
+async def test_a_card_that_takes_long_to_check_does_not_end_the_gateway(
+    tmp_path: Path, mosquitto: Mosquitto, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gigabyte takes minutes, and the watchdog has one."""
+    checking, checked = threading.Event(), threading.Event()
+    check = outbox_file._check
+
+    def slow(db: sqlite3.Connection) -> None:
+        checking.set()
+        assert checked.wait(DEADLINE_S), "nobody waits so long"
+        check(db)
+
+    async with site(tmp_path, mosquitto.port) as running:
+        await until(lambda: manager.feeds() >= 1, "fed")
+        monkeypatch.setattr(outbox_file, "_check", slow)
+        running.desk.send("c1", "reload")
+        await until(checking.is_set, "it is being checked")
+        fed = manager.feeds()
+        await until(lambda: manager.feeds() > fed + 2, "still fed")
+        assert RESTARTING in manager.said[-1]["STATUS"]
+        checked.set()
+        await until(lambda: "meters that answered" in manager.hear()[-1]["STATUS"], "it runs again")
 
 
 def test_a_restart_that_hangs_is_noticed() -> None:
