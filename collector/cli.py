@@ -5,23 +5,28 @@ collector's is decided here.
 """
 
 import contextlib
-import getpass
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from collector import command_cli, config_cli
 from collector.app import Role, configure_logging, open_ledger, open_link, open_store
 from collector.app import run as run_collector
+from collector.cli_common import (
+    ConfigOption,
+    DryRunOption,
+    actor,
+    load_config_or_exit,
+    reported,
+)
 from collector.clock import system_now
 from collector.config import CollectorConfig, load_config
-from collector.errors import CollectorError, InvalidRequest, LedgerUnavailable
+from collector.errors import InvalidRequest, LedgerUnavailable
 from collector.operations import delivery, keys, registry
-from collector.readings.port import StoreUnavailable
 
 # How long a command waits for the broker, in seconds.
 BROKER_WAIT_S = 10.0
@@ -39,6 +44,8 @@ quarantine_app = typer.Typer(no_args_is_help=True, help="What could not be taken
 app.add_typer(registry_app, name="registry")
 app.add_typer(key_app, name="key")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(command_cli.app, name="command")
+app.add_typer(config_cli.app, name="config")
 
 
 @app.callback()
@@ -47,52 +54,20 @@ def _root() -> None:
     configure_logging()
 
 
-ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", help="The collector file (docs/collector-file.md).")
-]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done and change nothing.")
-]
-
-
-@contextlib.contextmanager
-def _reported() -> Iterator[None]:
-    """Expected failures as one message with its hint, and exit code 1."""
-    try:
-        yield
-    except CollectorError as error:
-        typer.echo(f"error: {error}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
-        raise typer.Exit(1) from error
-    except StoreUnavailable as error:
-        typer.echo(f"error: {error}", err=True)
-        typer.echo("hint: see that the reading store runs and can be reached", err=True)
-        raise typer.Exit(1) from error
-
-
-def _actor() -> str:
-    """Who gives the command, for the audit trail: the login name, cut to what it holds."""
-    try:
-        return f"command:{getpass.getuser()}"[:64]
-    except (KeyError, OSError):  # an account without a name
-        return "command"
-
-
 @app.command()
 def run(
     config: ConfigOption,
     role: Annotated[Role, typer.Option(help="What this process does.")] = Role.ALL,
 ) -> None:
     """Take batches from the broker and serve the API until stopped (SIGTERM)."""
-    with _reported():
+    with reported():
         run_collector(load_config(config), role)
 
 
 @app.command()
 def migrate(config: ConfigOption) -> None:
     """Bring the ledger's schema to this version's."""
-    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.migrate()
         typer.echo("the ledger's schema is up to date")
 
@@ -101,10 +76,10 @@ def migrate(config: ConfigOption) -> None:
 def registry_import(folder: Path, config: ConfigOption, dry_run: DryRunOption = False) -> None:
     """Import stations.csv, points.csv, meters.csv, installations.csv and multipliers.csv."""
     settings = load_config_or_exit(config)
-    with _reported(), contextlib.closing(open_ledger(settings)) as ledger:
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
         ledger.check_schema()
         report = registry.import_registry(
-            ledger, folder, _actor(), system_now(), zone=settings.zone, dry_run=dry_run
+            ledger, folder, actor(), system_now(), zone=settings.zone, dry_run=dry_run
         )
     for warning in report.warnings:
         typer.echo(f"warning: {warning}", err=True)
@@ -126,12 +101,13 @@ def key_add(
     name: str,
     config: ConfigOption,
     scope: Annotated[
-        list[str] | None, typer.Option(help="read, snapshot or admin; may be repeated.")
+        list[str] | None,
+        typer.Option(help="read, snapshot, command:send or admin; may be repeated."),
     ] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
 ) -> None:
     """Make an API key and print it: the only time it can be seen."""
-    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.check_schema()
         now = system_now()
         typer.echo(
@@ -141,7 +117,7 @@ def key_add(
                 scopes=scope or ["read"],
                 now=now,
                 expires_at=None if days is None else now + timedelta(days=days),
-                actor=_actor(),
+                actor=actor(),
             )
         )
 
@@ -149,7 +125,7 @@ def key_add(
 @key_app.command("list")
 def key_list(config: ConfigOption) -> None:
     """Print all keys: whose they are and what they may do, never the keys themselves."""
-    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.check_schema()
         found = keys.list_keys(ledger)
     now = system_now()
@@ -171,9 +147,9 @@ def key_list(config: ConfigOption) -> None:
 @key_app.command("revoke")
 def key_revoke(name: str, config: ConfigOption) -> None:
     """Have a key open nothing any more, at once and for good."""
-    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.check_schema()
-        keys.revoke_key(ledger, name=name, now=system_now(), actor=_actor())
+        keys.revoke_key(ledger, name=name, now=system_now(), actor=actor())
     typer.echo(f"{name} is revoked")
 
 
@@ -186,7 +162,7 @@ def verify(
 ) -> None:
     """Compare what was acknowledged with what is stored; exit 1 if anything does not agree."""
     settings = load_config_or_exit(config)
-    with _reported(), contextlib.closing(open_ledger(settings)) as ledger:
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
         ledger.check_schema()
         if ledger_only:
             found = delivery.verify(ledger, None)
@@ -221,7 +197,7 @@ def replay(  # noqa: PLR0913  one parameter per option
 ) -> None:
     """Have gateways send a period again (all of them by default)."""
     settings = load_config_or_exit(config)
-    with _reported(), contextlib.closing(open_ledger(settings)) as ledger:
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
         ledger.check_schema()
         first, last = _instant(from_at, settings), _instant(to_at, settings)
         report = delivery.replay(
@@ -230,7 +206,7 @@ def replay(  # noqa: PLR0913  one parameter per option
             station=station,
             from_at=first,
             to_at=last,
-            actor=_actor(),
+            actor=actor(),
             now=system_now(),
             dry_run=dry_run,
         )
@@ -251,7 +227,7 @@ def replay(  # noqa: PLR0913  one parameter per option
 def restored(config: ConfigOption, dry_run: DryRunOption = False) -> None:
     """Say that the ledger came back from a backup: gateways send again what it may lack."""
     settings = load_config_or_exit(config)
-    with _reported(), contextlib.closing(open_ledger(settings)) as ledger:
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
         ledger.check_schema()
         link = open_link(settings, reader=True)
         link.start()
@@ -269,7 +245,7 @@ def restored(config: ConfigOption, dry_run: DryRunOption = False) -> None:
         finally:
             link.stop()
         raised = delivery.restored(
-            ledger, acks=acks, actor=_actor(), now=system_now(), dry_run=dry_run
+            ledger, acks=acks, actor=actor(), now=system_now(), dry_run=dry_run
         )
         for name, generation in raised.items():
             typer.echo(f"{name}: generation {generation}")
@@ -280,7 +256,7 @@ def restored(config: ConfigOption, dry_run: DryRunOption = False) -> None:
 @app.command()
 def compact(config: ConfigOption) -> None:
     """Remove repeats from the reading store that no query shows anyway."""
-    with _reported(), contextlib.closing(open_store(load_config(config))) as store:
+    with reported(), contextlib.closing(open_store(load_config(config))) as store:
         typer.echo(f"{store.compact()} repeats removed")
 
 
@@ -290,7 +266,7 @@ def quarantine_list(
     limit: Annotated[int, typer.Option(min=1, max=delivery.LIST_MAX)] = 100,
 ) -> None:
     """Print what is kept aside and why, oldest first."""
-    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.check_schema()
         entries = delivery.quarantine_list(ledger, limit)
     for entry in entries:
@@ -309,9 +285,9 @@ def quarantine_retry(
     ids: Annotated[list[int] | None, typer.Argument(help="Entries; all open ones if none.")] = None,
 ) -> None:
     """Have entries tried again, with today's rules, at the intake's next tick."""
-    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.check_schema()
-        entries = delivery.quarantine_retry(ledger, ids or [], actor=_actor(), now=system_now())
+        entries = delivery.quarantine_retry(ledger, ids or [], actor=actor(), now=system_now())
         typer.echo(f"{len(entries)} entries will be tried again by the running collector")
 
 
@@ -324,7 +300,7 @@ def quarantine_show(
     ] = False,
 ) -> None:
     """Print one entry whole."""
-    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.check_schema()
         found = delivery.quarantine_show(ledger, entry)
     if payload:
@@ -357,19 +333,12 @@ def quarantine_close(
     reason: Annotated[str, typer.Option(help="Why nothing more will be done; it is kept.")],
 ) -> None:
     """Say that nothing more will be done about entries; they are kept, and listed no more."""
-    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.check_schema()
         entries = delivery.quarantine_close(
-            ledger, ids, reason=reason, actor=_actor(), now=system_now()
+            ledger, ids, reason=reason, actor=actor(), now=system_now()
         )
     typer.echo(f"{len(entries)} entries are closed")
-
-
-def load_config_or_exit(path: Path) -> CollectorConfig:
-    """The collector file; its faults are printed and end the command."""
-    with _reported():
-        return load_config(path)
-    raise AssertionError("unreachable")
 
 
 def _instant(text: str, config: CollectorConfig) -> datetime:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from contract.signed_config import is_public_key
 from contract.topics import is_name
 from gateway.checked import Problems, build
 from gateway.line_checks import address_problem, profile_problems
@@ -24,6 +25,7 @@ from gateway.schedule import MINUTES_PER_DAY, Schedule
 from gateway.station_file import (
     BrokerSection,
     ClockSection,
+    CommandsSection,
     EndpointSection,
     Iec62056Section,
     LineSection,
@@ -72,10 +74,19 @@ class LineConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteConfig:
+    """How station files from the collector are taken: `public_key` is the text of a key file."""
+
+    public_key: str
+    confirm_within_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class StationConfig:
     """A checked station file with its defaults filled in and its meter profiles loaded.
 
-    `heads` has the serials of the head meters. `replay` is (host, port) of a replay clock.
+    `heads` has the serials of the head meters. `replay` is (host, port) of a replay clock. Without
+    `remote` the file that lies on the gateway is the only one.
     """
 
     station: str
@@ -91,17 +102,23 @@ class StationConfig:
     clock: ClockSection
     lines: tuple[LineConfig, ...]
     heads: frozenset[str]
+    commands: CommandsSection
+    remote: RemoteConfig | None
 
 
 def load_station(path: Path) -> StationConfig:
     """The station file at `path`, and the files it names. Raises StationFileError."""
+    return parse_station(read_station(path), str(path), folder=path.parent)
+
+
+def read_station(path: Path) -> str:
+    """The text of the station file at `path`. Raises StationFileError."""
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise StationFileError([f"{path}: more than {FILE_BYTES_MAX} bytes; no station file"])
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StationFileError([f"{path}: cannot be read: {_reason(error)}"]) from error
-    return parse_station(text, str(path), folder=path.parent)
 
 
 def parse_station(text: str, where: str, folder: Path) -> StationConfig:
@@ -142,6 +159,7 @@ class _Checker:
         password = self._password()
         tls = self._tls()
         self._uplink()
+        remote = self._remote()
         lines = self._lines()
         if self._problems.found or schedule is None:
             return None
@@ -159,6 +177,8 @@ class _Checker:
             clock=section.clock,
             lines=lines,
             heads=frozenset(m.serial for line in section.lines for m in line.meters if m.head),
+            commands=section.commands,
+            remote=remote,
         )
 
     def _names(self) -> None:
@@ -223,8 +243,21 @@ class _Checker:
             self._problems.add("$.broker", "password_file needs a username beside it")
         return self._secret(name, "$.broker.password_file")
 
+    def _remote(self) -> RemoteConfig | None:
+        section = self._section.config
+        if section is None:
+            return None
+        key = self._secret(section.public_key_file, "$.config.public_key_file")
+        if key is not None and not is_public_key(key):
+            self._problems.add(
+                "$.config.public_key_file",
+                f"{self._folder / section.public_key_file} holds no public key; "
+                "make a pair with: songlo collector config keygen",
+            )
+        return RemoteConfig(key or "", section.confirm_within_s)
+
     def _secret(self, name: str, key: str) -> str | None:
-        """The password in a file; None, with a problem at `key`, if it cannot be had."""
+        """The text in a file; None, with a problem at `key`, if it cannot be had."""
         path = self._folder / name
         try:
             password = path.read_text(encoding="utf-8").strip()
@@ -232,7 +265,7 @@ class _Checker:
             self._problems.add(key, f"{path} cannot be read: {_reason(error)}")
             return None
         if not password:
-            self._problems.add(key, f"{path} is empty; put the password in it")
+            self._problems.add(key, f"{path} is empty; put what belongs into it")
         return password
 
     def _tls(self) -> Tls | None:

@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar
 
 import structlog
 
-from gateway import outbox_held, outbox_room, outbox_slots
+from gateway import command_memory, outbox_held, outbox_room, outbox_slots
 from gateway.outbox_room import Ballast
 
 _T = TypeVar("_T")
@@ -68,6 +68,7 @@ SCHEMA: tuple[str, ...] = (
     ) STRICT;
     """,
     outbox_slots.SCHEMA + outbox_held.SCHEMA,
+    command_memory.SCHEMA,
 )
 
 log = structlog.get_logger("gateway.outbox")

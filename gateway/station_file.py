@@ -89,6 +89,23 @@ class ClockSection(_Section, frozen=True):
     meter_drift_s: _Seconds = 60
 
 
+class CommandsSection(_Section, frozen=True):
+    """What may be commanded: a meter's clock is set when it is at most `clock_limit_s` wrong."""
+
+    clock_limit_s: _Seconds = 60
+
+
+class ConfigSection(_Section, frozen=True):
+    """Station files from the collector: whose signature is good, and when one is taken back.
+
+    One that the collector has not acknowledged a batch under `confirm_within_s` after it was
+    begun is replaced by the last that it had.
+    """
+
+    public_key_file: Annotated[str, msgspec.Meta(min_length=1)]
+    confirm_within_s: _Seconds = 900
+
+
 class ModbusRtuSection(_Section, frozen=True):
     """An RS-485 line on a serial device (Modbus RTU)."""
 
@@ -179,4 +196,6 @@ class StationSection(_Section, frozen=True):
     uplink: UplinkSection = UplinkSection()
     outbox: OutboxSection = OutboxSection()
     clock: ClockSection = ClockSection()
+    commands: CommandsSection = CommandsSection()
+    config: ConfigSection | None = None
     profiles: tuple[str, ...] = ()

@@ -10,7 +10,16 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import JSONResponse
 
-from collector.api.routes import fleet, health, losses, readings, registry, snapshots, states
+from collector.api.routes import (
+    commands,
+    fleet,
+    health,
+    losses,
+    readings,
+    registry,
+    snapshots,
+    states,
+)
 from collector.console import pages
 from collector.console.session import Signer
 from collector.console.web import Console, render_problem
@@ -45,7 +54,7 @@ def create_app(context: Context, *, session_secret: bytes | None = None) -> Fast
     app.state.context = context
     app.state.console = Console(Signer(session_secret))
     v1 = APIRouter(prefix="/v1", responses=problems.responses(401, 403, 422, 503))
-    for part in (snapshots, registry, losses, readings, states, fleet):
+    for part in (snapshots, registry, losses, readings, states, fleet, commands):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)

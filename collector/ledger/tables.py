@@ -219,6 +219,27 @@ events = Table(
     Column("line", String(64)),
     Column("meter", String(64)),
     Column("detail", Text, nullable=False),
+    Index("ix_events_gateway_at", "gateway", "at"),
+)
+
+# What gateways were told to do. The result is the gateway's word, null until it has come.
+commands = Table(
+    "commands",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("gateway", String(64), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("issuer", String(64), nullable=False),
+    Column("issued_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("published_at", Instant),
+    Column("ok", Boolean),
+    Column("code", String(64)),
+    Column("text", Text),
+    Column("detail", JSON),
+    Column("answered_at", Instant),
+    Index("ix_commands_gateway_issued_at", "gateway", "issued_at"),
 )
 
 quarantine = Table(

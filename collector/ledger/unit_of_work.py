@@ -27,6 +27,7 @@ from sqlalchemy.exc import (
 from collector.errors import CollectorError, InvalidRequest, LedgerStateError, LedgerUnavailable
 from collector.ledger.accounting import AccountingRepository
 from collector.ledger.audit import AuditRepository
+from collector.ledger.commands import CommandRepository
 from collector.ledger.coverage import CoverageRepository
 from collector.ledger.delivery import DeliveryRepository
 from collector.ledger.index_reads import IndexReadRepository
@@ -67,6 +68,7 @@ class UnitOfWork:
         self.snapshots = SnapshotRepository(connection)
         self.keys = KeyRepository(connection)
         self.audit = AuditRepository(connection)
+        self.commands = CommandRepository(connection)
         self.coverage = CoverageRepository(connection)
         self.accounting = AccountingRepository(connection)
 

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,11 +20,21 @@ from collector.ledger.keys import StoredKey
 
 
 class Scope(StrEnum):
-    """What a key may do. Each one includes those before it."""
+    """What a key may do; `INCLUDED_IN` has which includes which."""
 
     READ = "read"
     SNAPSHOT = "snapshot"
+    COMMAND = "command:send"
     ADMIN = "admin"
+
+
+INCLUDED_IN: Mapping[Scope, frozenset[Scope]] = {
+    Scope.READ: frozenset(Scope),
+    Scope.SNAPSHOT: frozenset({Scope.SNAPSHOT, Scope.ADMIN}),
+    Scope.COMMAND: frozenset({Scope.COMMAND, Scope.ADMIN}),
+    Scope.ADMIN: frozenset({Scope.ADMIN}),
+}
+"""The scopes of which each is enough for what needs the one that it stands beside."""
 
 
 _PREFIX_BYTES = 4

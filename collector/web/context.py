@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 
 from collector.civil import civil_day, zone_info
 from collector.ledger import Ledger
+from collector.operations.commands import Sender
 from collector.readings.port import ReadingStore
 
 
@@ -23,7 +24,7 @@ class Context:
     """The parts that requests share; all of them are safe to use from several threads.
 
     `intake` tells, by part of it, what is wrong, empty where nothing is; None in a process that
-    takes no batches.
+    takes no batches. `sender` sends commands to gateways; without it they are refused.
     """
 
     ledger: Ledger
@@ -32,6 +33,8 @@ class Context:
     now: Callable[[], datetime]
     metrics_registry: CollectorRegistry | None = None
     intake: Callable[[], Mapping[str, str]] | None = None
+    sender: Sender | None = None
+    command_lifetime_s: int = 120
 
     @property
     def zone_info(self) -> ZoneInfo:

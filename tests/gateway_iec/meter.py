@@ -56,6 +56,7 @@ class Meter:
     sessions: int = 0
     readouts: int = 0
     commands: list[str] = field(default_factory=list)
+    writable: frozenset[str] = frozenset()
 
     def listing(self) -> bytes:
         lines = [f"{code}({value})" for code, value in self.values.items()]
@@ -230,6 +231,14 @@ class MeterLine:
             value = meter.values.get(code)
             text = "(ER02)" if value is None else f"{code}({value})"
             self._send(sealed(bytes([STX]) + text.encode() + bytes([ETX])))
+
+        elif kind in ("W1", "W5"):
+            code, _, value = data.removesuffix(")").partition("(")
+            if code in meter.writable:
+                meter.values[code] = value
+                self._send(bytes([ACK]))
+            else:
+                self._send(sealed(b"\x02(ER03)\x03"))
 
     def _send(self, message: bytes) -> None:
         meter = self._active

@@ -241,7 +241,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_lines() -> None:
 def test_an_empty_password_is_refused(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("\n")
     text = GOOD.replace("{host: 127.0.0.1}", "{host: h, username: u, password_file: password}")
-    assert "is empty; put the password in it" in problems(text, tmp_path)[0]
+    assert "is empty; put what belongs into it" in problems(text, tmp_path)[0]
     (tmp_path / "password").write_text("secret\n")
     assert parse(text, tmp_path).password == "secret"
 
