@@ -20,6 +20,7 @@ FIGURES = (
     "scan_vs_single",
     "slot_energies",
     "gateway_rss",
+    "gateway_cpu",
 )
 
 
