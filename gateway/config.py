@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from contract.topics import is_name
+from contract.yaml_lines import YamlError, load_yaml
 from gateway.checked import Problems, build
 from gateway.line_checks import address_problem, profile_problems
 from gateway.meters.profile import MeterProfile
@@ -32,7 +33,6 @@ from gateway.station_file import (
     StationSection,
     UplinkSection,
 )
-from gateway.yaml_lines import YamlError, load_yaml
 
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _HOST_PORT = re.compile(r"(?P<host>[^\s:]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
