@@ -7,7 +7,6 @@ collector's is decided here.
 import contextlib
 import getpass
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +15,12 @@ import typer
 
 from collector.app import Role, configure_logging, open_ledger, open_link, open_store
 from collector.app import run as run_collector
+from collector.cli_errors import reported as _reported
+from collector.cli_rating import rate, tariffs_app
 from collector.clock import system_now
 from collector.config import CollectorConfig, load_config
-from collector.errors import CollectorError, InvalidRequest, LedgerUnavailable
+from collector.errors import InvalidRequest, LedgerUnavailable
 from collector.operations import delivery, keys, registry
-from collector.readings.port import StoreUnavailable
 
 # How long a command waits for the broker, in seconds.
 BROKER_WAIT_S = 10.0
@@ -35,6 +35,8 @@ quarantine_app = typer.Typer(no_args_is_help=True, help="What could not be taken
 app.add_typer(registry_app, name="registry")
 app.add_typer(key_app, name="key")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(tariffs_app, name="tariffs")
+app.command()(rate)
 
 
 @app.callback()
@@ -49,22 +51,6 @@ ConfigOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done and change nothing.")
 ]
-
-
-@contextlib.contextmanager
-def _reported() -> Iterator[None]:
-    """Expected failures as one message with its hint, and exit code 1."""
-    try:
-        yield
-    except CollectorError as error:
-        typer.echo(f"error: {error}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
-        raise typer.Exit(1) from error
-    except StoreUnavailable as error:
-        typer.echo(f"error: {error}", err=True)
-        typer.echo("hint: see that the reading store runs and can be reached", err=True)
-        raise typer.Exit(1) from error
 
 
 def _actor() -> str:

@@ -64,7 +64,9 @@ def parse_json(text: bytes, where: str) -> tuple[BillDeterminants, ...]:
     Raises DeterminantsFault with the path of the first thing that is wrong.
     """
     try:
-        data = json.loads(text, parse_float=Decimal, parse_constant=_no_number)
+        data = json.loads(
+            text, parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_once
+        )
     except (ValueError, RecursionError) as error:
         raise DeterminantsFault(f"{where}: no JSON: {error}") from error
     if isinstance(data, dict) and isinstance(data.get("bills"), list):
@@ -118,6 +120,15 @@ def _convert(data: object, where: str) -> DeterminantsFile:
         ) from error
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} is there twice in one object")
+    return found
+
+
 def _no_number(text: str) -> object:
     raise ValueError(f"{text} is no number")
 
@@ -152,7 +163,7 @@ def _add_row(
         "tax_point": values.get("tax_point", values["to_day"]),
     }
     bill = bills.setdefault(cells["bill"], {**bill_values, "points": []})
-    terms = {
+    terms: dict[str, Any] = {
         name: values[name]
         for name in (
             "voltage_v", "rates", "households", "renters", "renters_undeclared", "registered_w",

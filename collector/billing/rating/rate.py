@@ -186,6 +186,12 @@ class _Work:
                 sha256=header.sha256,
             )
 
+    def note_hours(self, day: date) -> None:
+        """Remember the hours that meters counted rates by; none are needed to price them."""
+        for hours in self.book.hours:
+            if hours.header.holds_on(day):
+                self.note(hours.header)
+
     def determinant(self, point: str, segment: Segment) -> str:
         """The id under which a segment is told, once."""
         key = (point, segment.register, segment.from_day)
@@ -256,6 +262,8 @@ def _rate_piece(work: _Work, point: str, piece: Piece) -> None:
             case Flat(price_vnd=price_vnd):
                 priced.add(sum(energy.values()), price_vnd, names)
             case Rates(prices_vnd=prices):
+                if piece.terms.rates == "three":
+                    work.note_hours(piece.from_day)
                 for register, amount in energy.items():
                     rate = _RATE_OF.get(register, Rate.NORMAL)
                     priced.add(amount, prices[rate], (ids[register],), rate=rate)
