@@ -1,15 +1,20 @@
 """Determinants from JSON and CSV: what is wrong is refused with its place, nothing half rated."""
 
 import json
+from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collector.billing.rating.determinants import PointDeterminants, Share, Terms
 from collector.billing.rating.faults import DeterminantsFault, NotRatable, RatingError
 from collector.billing.rating.input_file import parse_csv, parse_json
 from collector.billing.rating.rate import RatingOptions, rate_bills
+from collector.billing.rating.shares import divide
 from collector.errors import InvalidRequest
 from collector.operations.rating import read_determinants
 from tests.unit.collector.rating.making import (
@@ -301,3 +306,40 @@ def test_a_share_in_kwh_is_taken_first_and_scaled_to_the_days() -> None:
     (short,) = rate_bills(part, built_in())
     # 15 of 31 days: 73 kWh of the 150, in bands of 24, 24 and 48.
     assert short.amount_vnd == 24 * 1984 + 24 * 2050 + 25 * 2380 + 427 * 3152
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.integers(0, 10**6), min_size=1),
+    st.lists(st.integers(1, 10_000), min_size=1, max_size=6),
+)
+def test_per_cents_divide_everything_once(energies: dict[str, int], sizes: list[int]) -> None:
+    """Each share is within 1 of its exact part, and all together are the whole, per register."""
+    bounds = sorted({0, 10_000, *(size for size in sizes if size < 10_000)})
+    percents = [high - low for low, high in pairwise(bounds)]
+    divided = divide(
+        energies,
+        [
+            Share(group=f"g{number}", percent=Decimal(percent).scaleb(-2))
+            for number, percent in enumerate(percents)
+        ],
+        1,
+        1,
+    )
+    for register, energy in energies.items():
+        parts = [part[register] for _, part in divided]
+        assert sum(parts) == energy
+        for part, percent in zip(parts, percents, strict=True):
+            assert abs(part * 10_000 - energy * percent) <= 10_000
+
+
+def test_two_halves_of_three_kwh_are_three_kwh() -> None:
+    halves = shares(household=50, business=50)
+    assert divide({"r": 3}, halves, 1, 1) == [("household", {"r": 2}), ("business", {"r": 1})]
+
+
+def test_a_share_in_kwh_is_scaled_by_the_books_cycle() -> None:
+    fixed = (Share(group="household", kwh=150), *shares(business=100))
+    (preview,) = rate_bills(
+        [bill(point(500, (day("2026-04-20"), day("2026-05-05")), shares=fixed))], built_in()
+    )
+    assert [line.energy_kwh for line in preview.lines] == [25, 25, 25, 425], "75 of 150: 15 of 30"

@@ -80,6 +80,14 @@ def test_a_changed_multiplier_makes_segments_and_a_corrected_one_recomputes() ->
     assert corrected.billed_wh == 2_402_400
 
 
+def test_an_index_is_floored_to_the_decimals_that_are_billed_before_it_is_multiplied() -> None:
+    billed = [
+        stretch_of(line(1_200_900, 1_260_060, multiplier=20), None, decimals).billed_kwh
+        for decimals in (0, 1, 2, 3)
+    ]
+    assert billed == [60 * 20, 1_182, 1_183, 1_183]
+
+
 def test_the_chain_bills_250_then_150() -> None:
     """The estimate that was exported is the next opening; the later true read changes nothing."""
     first = made(line(1_000_000, 1_250_000, quality=LineQuality.ESTIMATED))

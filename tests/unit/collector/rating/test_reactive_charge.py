@@ -94,3 +94,14 @@ def test_a_customer_who_pays_needs_the_register() -> None:
     home = point(1_000, shares=shares(business=100), registered_w=50_000)
     with pytest.raises(NotRatable, match=r"P1 pays for reactive energy and has no 1-0:3\.8\.0"):
         rate_bills([bill(home)], built_in())
+
+
+def test_each_point_has_its_own_base() -> None:
+    """A point that pays nothing for reactive energy adds nothing to what another one pays."""
+    small = point(900, shares=shares(business=100))
+    (large,) = with_reactive(
+        point(1_000, shares=shares(business=100), registered_w=50_000), 1_000
+    ).points
+    second = PointDeterminants(point="P2", registers=large.registers, terms=large.terms)
+    (preview,) = rate_bills([bill(small, second)], built_in())
+    assert [charge.base_vnd for charge in preview.reactive] == [1_000 * 3_152]

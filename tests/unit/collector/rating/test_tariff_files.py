@@ -150,6 +150,14 @@ def test_hours_of_both_calendars(hours: str, weekday: int, minute: int, rate: Ra
     assert found.rate_at(weekday, minute) is rate
 
 
+@pytest.mark.parametrize(
+    ("tax_point", "hundredths"),
+    [("2023-11-09", 800), ("2025-06-30", 800), ("2026-12-31", 800), ("2027-01-01", 1000)],
+)
+def test_tax_is_by_the_day_of_the_tax_point(tax_point: str, hundredths: int) -> None:
+    assert built_in().vat_on(day(tax_point))[1].percent_hundredths == hundredths
+
+
 def test_the_hours_to_come_are_not_in_force() -> None:
     assert built_in().hours_on(day("2026-11-01")).header.id == "TT-16-2014"
 
