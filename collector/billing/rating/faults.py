@@ -3,7 +3,8 @@
 RatingError                (an InvalidRequest)
 ├── TariffFaults           tariff files that cannot be used: every fault with file, line and key
 ├── DeterminantsFault      determinants that cannot be read or contradict themselves
-└── NotRatable             they are sound, but a price, a rate of tax or an index is lacking
+├── NotRatable             they are sound, but a price, a rate of tax or an index is lacking
+└── BillsRefused           bills of a run that cannot be rated, each with its own of the above
 
 It owns their words' form only; it must not judge anything.
 """
@@ -57,3 +58,19 @@ class NotRatable(RatingError):
     """Sound determinants for which a price, a rate of tax, a quota or an index is lacking."""
 
     code = "not_ratable"
+
+
+class BillsRefused(RatingError):
+    """Bills of a run that cannot be rated: `refused` has all of them, the text the first ones."""
+
+    code = "bills_refused"
+    TOLD_MAX = 20  # a screen; who needs all of them has the list
+
+    def __init__(self, refused: Sequence[tuple[str, RatingError]], bills: int) -> None:
+        told = [f"bill {bill}: {error}" for bill, error in refused[: self.TOLD_MAX]]
+        if len(refused) > self.TOLD_MAX:
+            told.append(f"… and {len(refused) - self.TOLD_MAX} more")
+        if bills > 1:
+            told.append(f"{len(refused)} of {bills} bills cannot be rated; no preview was made")
+        super().__init__("\n".join(told), hint=refused[0][1].hint)
+        self.refused = tuple(refused)

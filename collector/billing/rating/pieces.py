@@ -160,7 +160,8 @@ def _parts(point: PointDeterminants, register: str, start: date, end: date) -> t
         missing = next((day for day in (start, end) if day not in known), start)
         raise NotRatable(
             f"{register} of {point.point} has no index on {missing}",
-            hint="a change of contract is cut by an index on its day; read, enter or estimate it",
+            hint="contracts, periods and sub-meters are cut by an index on the day; read, enter or"
+            " estimate it",
         )
     return found
 

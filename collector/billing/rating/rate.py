@@ -15,7 +15,12 @@ from collector.billing.rating.determinants import (
     PointDeterminants,
     Terms,
 )
-from collector.billing.rating.faults import DeterminantsFault, NotRatable
+from collector.billing.rating.faults import (
+    BillsRefused,
+    DeterminantsFault,
+    NotRatable,
+    RatingError,
+)
 from collector.billing.rating.pieces import (
     Piece,
     PriceSplit,
@@ -73,42 +78,75 @@ DEFAULT_OPTIONS = RatingOptions()
 def children_of(bills: Iterable[BillDeterminants]) -> Children:
     """Every point's sub-meters, whosever bill they are on.
 
-    Raises DeterminantsFault for a parent that is on no bill, and for points that are their own
-    ancestors.
+    A point may be on several bills of different days, as when its customer moves out. Raises
+    DeterminantsFault for a parent that is on no bill, for points that are behind themselves, and
+    for days of a point that two bills claim.
     """
-    parents: dict[str, str | None] = {}
+    bills_of: dict[str, list[BillDeterminants]] = {}
+    parents: dict[str, set[str]] = {}
     found: dict[str, list[tuple[BillDeterminants, PointDeterminants]]] = {}
     for bill in bills:
         for point in bill.points:
-            if point.point in parents:
-                raise DeterminantsFault(
-                    f"point {point.point} is on two bills",
-                    hint="rate periods of one point in separate runs",
-                )
-            parents[point.point] = point.parent
+            for other in bills_of.setdefault(point.point, []):
+                if _overlap(bill, other):
+                    raise DeterminantsFault(
+                        f"point {point.point} is on two bills for the same days: {other.bill} and"
+                        f" {bill.bill}",
+                        hint="give each bill its own days of the point",
+                    )
+            bills_of[point.point].append(bill)
             if point.parent is not None:
+                parents.setdefault(point.point, set()).add(point.parent)
                 found.setdefault(point.parent, []).append((bill, point))
-    for point_name, parent in parents.items():
-        if parent is not None and parent not in parents:
+    for parent, behind in found.items():
+        if parent not in bills_of:
             raise DeterminantsFault(
-                f"{point_name} is behind {parent}, which is not among the determinants",
+                f"{behind[0][1].point} is behind {parent}, which is not among the determinants",
                 hint="give the parent's determinants too, or correct `parent`",
             )
-        seen = {point_name}
-        while parent is not None:
-            if parent in seen:
-                raise DeterminantsFault(f"{point_name} is behind itself, through {parent}")
-            seen.add(parent)
-            parent = parents[parent]  # noqa: PLW2901  climbs up from the point
+    _check_no_circle(parents)
     return found
+
+
+def _check_no_circle(parents: Mapping[str, set[str]]) -> None:
+    for point in parents:
+        seen: set[str] = set()
+        above = set(parents[point])
+        while above:
+            if point in above:
+                raise DeterminantsFault(
+                    f"{point} is behind itself",
+                    hint="correct `parent` of one of the points on the way",
+                )
+            seen |= above
+            above = {higher for name in above for higher in parents.get(name, ())} - seen
+
+
+def _overlap(one: BillDeterminants, other: BillDeterminants) -> bool:
+    return one.from_day < other.to_day and other.from_day < one.to_day
 
 
 def rate_bills(
     bills: Sequence[BillDeterminants], book: TariffBook, options: RatingOptions = DEFAULT_OPTIONS
 ) -> list[BillPreview]:
-    """A preview of each bill, in their order. Raises RatingError: nothing is rated in part."""
+    """A preview of each bill, in their order: all of them or none.
+
+    Raises DeterminantsFault where parents and sub-meters do not fit, NotRatable for an unknown
+    table to take instead, and BillsRefused with every bill that cannot be rated.
+    """
+    if options.what_if is not None:
+        book.table(options.what_if)  # once, rather than for each bill
     children = children_of(bills)
-    return [rate_bill(bill, children, book, options) for bill in bills]
+    previews: list[BillPreview] = []
+    refused: list[tuple[str, RatingError]] = []
+    for bill in bills:
+        try:
+            previews.append(rate_bill(bill, children, book, options))
+        except RatingError as error:
+            refused.append((bill.bill, error))
+    if refused:
+        raise BillsRefused(refused, len(bills))
+    return previews
 
 
 def rate_bill(
@@ -123,7 +161,8 @@ def rate_bill(
     """
     work = _Work(bill, book, options, cycle_days(bill.from_day, bill.billing_day))
     for point in bill.points:
-        _rate_point(work, point, _same_period(bill, children.get(point.point, ())))
+        behind = children.get(point.point, ())
+        _rate_point(work, point, [child for its, child in behind if _overlap(its, bill)])
     energy_vnd = sum(line.amount_vnd for line in work.lines)
     reactive_vnd = sum(line.amount_vnd for line in work.reactive)
     amount_vnd = energy_vnd + reactive_vnd
@@ -212,19 +251,6 @@ class _Work:
             )
         )
         return name
-
-
-def _same_period(
-    bill: BillDeterminants, children: Sequence[tuple[BillDeterminants, PointDeterminants]]
-) -> list[PointDeterminants]:
-    for other, child in children:
-        if (other.from_day, other.to_day) != (bill.from_day, bill.to_day):
-            raise DeterminantsFault(
-                f"sub-meter {child.point} is billed from {other.from_day} to {other.to_day}, the"
-                f" meter before it from {bill.from_day} to {bill.to_day}",
-                hint="bill both for the same days, with an index of each on both of them",
-            )
-    return [child for _, child in children]
 
 
 def _rate_point(

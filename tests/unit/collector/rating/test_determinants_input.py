@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.billing.rating.determinants import PointDeterminants, Share, Terms
-from collector.billing.rating.faults import DeterminantsFault, NotRatable, RatingError
+from collector.billing.rating.faults import BillsRefused, DeterminantsFault, NotRatable, RatingError
 from collector.billing.rating.input_file import parse_csv, parse_json
 from collector.billing.rating.rate import RatingOptions, rate_bills
 from collector.billing.rating.shares import divide
@@ -214,15 +214,17 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 
 
 def test_an_unknown_group_and_an_absent_tax_are_told() -> None:
-    with pytest.raises(NotRatable, match="price group 'palace' has no prices in QD-1279-2025"):
+    with pytest.raises(BillsRefused, match="price group 'palace' has no prices in QD-1279-2025"):
         rate_bills([bill(point(1, shares=shares(palace=100)))], built_in())
-    with pytest.raises(NotRatable, match="no rate of value-added tax for the tax point 2020-01-01"):
+    with pytest.raises(
+        BillsRefused, match="no rate of value-added tax for the tax point 2020-01-01"
+    ):
         rate_bills([bill(point(1), tax_point=day("2020-01-01"))], built_in())
 
 
 def test_a_group_that_the_table_before_lacks_is_told() -> None:
     cuts = (day("2025-04-20"), day("2025-05-20"))
-    with pytest.raises(NotRatable, match="'business' has no prices in QD-2699-2024"):
+    with pytest.raises(BillsRefused, match="'business' has no prices in QD-2699-2024"):
         rate_bills([bill(point(1, cuts, shares=shares(business=100)))], built_in())
 
 
@@ -247,19 +249,19 @@ def test_terms_that_change_are_cut_by_an_index_on_their_day() -> None:
     home_vnd = 19 * 1984 + 19 * 2050 + 39 * 2380 + 23 * 2998
     assert preview.amount_vnd == home_vnd + 100 * 3152
     uncut = type(home)(point="P1", registers=point(200).registers, terms=both.terms)
-    with pytest.raises(NotRatable, match=r"1-0:1\.8\.0 of P1 has no index on 2026-06-01"):
+    with pytest.raises(BillsRefused, match=r"1-0:1\.8\.0 of P1 has no index on 2026-06-01"):
         rate_bills([bill(uncut)], built_in())
 
 
 def test_rates_need_their_registers_and_take_no_share_in_kwh() -> None:
-    with pytest.raises(NotRatable, match=r"P1 has no 1-0:1\.8\.1"):
+    with pytest.raises(BillsRefused, match=r"P1 has no 1-0:1\.8\.1"):
         rate_bills([bill(point(1, rates="three", shares=shares(business=100)))], built_in())
     first = Share(group="household", kwh=100)
     (three,) = parse_json((GOLDEN / "b13d-production-rates.json").read_bytes(), "d.json")
     (measured,) = three.points
     terms = Terms(from_day=MAY, rates="three", shares=(first, *shares(production=100)))
     shared = PointDeterminants(point="P1", registers=measured.registers, terms=(terms,))
-    with pytest.raises(NotRatable, match="a share of 100 kWh for household cannot be taken"):
+    with pytest.raises(BillsRefused, match="a share of 100 kWh for household cannot be taken"):
         rate_bills([bill(shared)], built_in())
 
 
@@ -272,7 +274,7 @@ def test_rates_need_their_registers_and_take_no_share_in_kwh() -> None:
     ],
 )
 def test_sub_meters_that_cannot_be_are_told(points: list[Any], reason: str) -> None:
-    with pytest.raises(DeterminantsFault, match=reason):
+    with pytest.raises(RatingError, match=reason):
         rate_bills([bill(*points)], built_in())
 
 
@@ -281,10 +283,53 @@ def test_a_sub_meter_of_another_customer_is_taken_from_its_parent_alone() -> Non
     previews = rate_bills([main, sub], built_in())
     assert [preview.energy_kwh for preview in previews] == [400, 100]
     late = bill(point(100, (day("2026-05-21"), JUNE), name="P2", parent="P1"), name="B2")
-    with pytest.raises(DeterminantsFault, match="sub-meter P2 is billed from 2026-05-21"):
+    with pytest.raises(BillsRefused, match=r"1-0:1\.8\.0 of P2 has no index on 2026-05-20"):
         rate_bills([main, late], built_in())
-    with pytest.raises(RatingError, match="point P1 is on two bills"):
+    with pytest.raises(DeterminantsFault, match="P1 is on two bills for the same days: B1 and B1"):
         rate_bills([main, main], built_in())
+
+
+def test_a_customer_who_moves_out_leaves_a_point_on_two_bills() -> None:
+    """And a sub-meter that goes on is taken from both, by its index of that day."""
+    cut = day("2026-06-01")
+    old = bill(point(200, (MAY, cut)), name="OLD")
+    new = bill(point(300, (cut, JUNE)), name="NEW")
+    sub = bill(point([40, 60], (MAY, cut, JUNE), name="P2", parent="P1"), name="SUB")
+    previews = rate_bills([old, new, sub], built_in())
+    assert [preview.energy_kwh for preview in previews] == [160, 240, 100]
+
+
+def test_a_sub_meter_without_the_days_index_has_its_parent_prorated() -> None:
+    cuts = (day("2025-04-20"), day("2025-05-10"), day("2025-05-20"))
+    sub = point(30, (cuts[0], cuts[2]), name="P2", parent="P1")
+    (preview,) = rate_bills([bill(point([250, 80], cuts), sub)], built_in())
+    main = [line for line in preview.lines if line.point == "P1"]
+    by_table = {line.tariff: 0 for line in main}
+    for line in main:
+        by_table[line.tariff] += line.energy_kwh
+    assert by_table == {"QD-2699-2024": 200, "QD-1279-2025": 100}
+
+
+def test_a_household_on_a_meter_with_rates_pays_tiers_for_their_sum() -> None:
+    (three,) = parse_json((GOLDEN / "b13d-production-rates.json").read_bytes(), "d.json")
+    (measured,) = three.points
+    terms = Terms(from_day=MAY, rates="three", shares=shares(household=100))
+    home = PointDeterminants(point="P1", registers=measured.registers, terms=(terms,))
+    (preview,) = rate_bills([bill(home)], built_in())
+    (plain,) = rate_bills([bill(point(5_000))], built_in())
+    assert preview.amount_vnd == plain.amount_vnd
+    assert {line.determinants for line in preview.lines} == {("d1", "d2", "d3")}
+
+
+def test_every_bill_that_cannot_be_rated_is_told_and_none_is_made() -> None:
+    bad = [bill(point(1, name=f"P{n}", shares=shares(palace=100)), name=f"B{n}") for n in range(25)]
+    with pytest.raises(BillsRefused) as caught:
+        rate_bills([bill(point(1, name="GOOD")), *bad], built_in())
+    assert [name for name, _ in caught.value.refused] == [f"B{n}" for n in range(25)]
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 22
+    assert lines[0].startswith("bill B0: P0: price group 'palace' has no prices")
+    assert lines[-2:] == ["… and 5 more", "25 of 26 bills cannot be rated; no preview was made"]
 
 
 def test_a_share_in_kwh_is_taken_first_and_scaled_to_the_days() -> None:

@@ -13,7 +13,7 @@ from collector.billing.rating.determinants import (
     RegisterUse,
     Terms,
 )
-from collector.billing.rating.faults import NotRatable
+from collector.billing.rating.faults import BillsRefused
 from collector.billing.rating.rate import rate_bills
 from collector.billing.rating.reactive import (
     cos_phi_hundredths,
@@ -92,7 +92,7 @@ def test_a_good_power_factor_is_shown_and_costs_nothing() -> None:
 
 def test_a_customer_who_pays_needs_the_register() -> None:
     home = point(1_000, shares=shares(business=100), registered_w=50_000)
-    with pytest.raises(NotRatable, match=r"P1 pays for reactive energy and has no 1-0:3\.8\.0"):
+    with pytest.raises(BillsRefused, match=r"P1 pays for reactive energy and has no 1-0:3\.8\.0"):
         rate_bills([bill(home)], built_in())
 
 
