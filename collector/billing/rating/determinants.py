@@ -13,8 +13,10 @@ import msgspec
 
 from collector.billing.rating.cycle import BillingDay
 from collector.billing.values import LineQuality
-from contract.limits import ENERGY_MAX
 from contract.registers import BY_OBIS, Kind
+
+# More than any bill: the country uses some 3 × 10¹¹ kWh a year. Money from it stays below 2⁶³.
+ENERGY_KWH_MAX = 10**12
 
 # A code of a customer, a point or a bill; CMIS codes have 13 to 16 characters.
 CODE_CHARS_MAX = 64
@@ -26,7 +28,7 @@ HOUSEHOLDS_MAX = 1_000_000
 WATT_MAX = 10**12
 
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=CODE_CHARS_MAX)]
-Energy = Annotated[int, msgspec.Meta(ge=0, le=ENERGY_MAX // 1000)]
+Energy = Annotated[int, msgspec.Meta(ge=0, le=ENERGY_KWH_MAX)]
 
 RATE_REGISTERS = ("1-0:1.8.1", "1-0:1.8.2", "1-0:1.8.3")
 REACTIVE_REGISTER = "1-0:3.8.0"
@@ -66,7 +68,9 @@ class Part(_Value, frozen=True, kw_only=True):
     reads: tuple[StretchRead, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises ValueError for days in the wrong order."""
+        """Raises ValueError for days in the wrong order, and for energy that cannot be."""
+        if not 0 <= self.energy <= ENERGY_KWH_MAX:
+            raise ValueError(f"{self.energy} kWh is not between 0 and {ENERGY_KWH_MAX}")
         if self.to_day <= self.from_day:
             raise ValueError(f"to_day {self.to_day} is not after from_day {self.from_day}")
 
@@ -135,6 +139,9 @@ class Terms(_Value, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raises ValueError for shares that leave something over, and for two quotas."""
+        counts = (self.households, self.renters, self.voltage_v)
+        if any(count is not None and count < 1 for count in counts):
+            raise ValueError("households, renters and voltage_v are 1 or more")
         given = (self.households is not None, self.renters is not None, self.renters_undeclared)
         if sum(given) > 1:
             raise ValueError("one of households, renters and renters_undeclared")
@@ -193,6 +200,8 @@ class BillDeterminants(_Value, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raises ValueError for a reversed period, and for points that do not fill it."""
+        if self.billing_day != "last" and not 1 <= self.billing_day <= 31:
+            raise ValueError(f"billing_day {self.billing_day} is not 1 to 31, nor the word last")
         if self.to_day <= self.from_day:
             raise ValueError(f"the period is reversed: {self.from_day} to {self.to_day}")
         if (self.to_day - self.from_day).days > PERIOD_DAYS_MAX:
@@ -204,6 +213,8 @@ class BillDeterminants(_Value, frozen=True, kw_only=True):
             if point.terms[0].from_day > self.from_day:
                 raise ValueError(f"{point.point} has no terms before {point.terms[0].from_day}")
             for use in point.registers:
+                if not use.parts:
+                    raise ValueError(f"{use.register} of {point.point} has no parts")
                 first, last = use.parts[0].from_day, use.parts[-1].to_day
                 if first < self.from_day or last > self.to_day:
                     raise ValueError(

@@ -59,6 +59,8 @@ from collector.billing.rating.tariff_book import TariffBook
 from collector.billing.rating.tiers import pour, tier_of, widths_kwh
 
 _RATE_OF = {"1-0:1.8.1": Rate.NORMAL, "1-0:1.8.2": Rate.PEAK, "1-0:1.8.3": Rate.OFF_PEAK}
+# 10¹⁵ đồng are more than the country pays for a year's electricity: something was misread.
+BILL_VND_MAX = 10**15
 _VAT_WHOLE = 100_00  # hundredths of a per cent
 
 Children = Mapping[str, Sequence[tuple[BillDeterminants, PointDeterminants]]]
@@ -166,6 +168,11 @@ def rate_bill(
     energy_vnd = sum(line.amount_vnd for line in work.lines)
     reactive_vnd = sum(line.amount_vnd for line in work.reactive)
     amount_vnd = energy_vnd + reactive_vnd
+    if amount_vnd > BILL_VND_MAX:
+        raise DeterminantsFault(
+            f"bill {bill.bill} comes to {amount_vnd} đồng, more than {BILL_VND_MAX}",
+            hint="look for an index that was misread, or a wrong multiplier",
+        )
     vat, rate = book.vat_on(bill.tax_point)
     work.note(vat.header, rate)
     vat_vnd = rounded(amount_vnd * rate.percent_hundredths, _VAT_WHOLE)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from collector.billing.rating.determinants import PointDeterminants, Share, Terms
 from collector.billing.rating.faults import BillsRefused, DeterminantsFault, NotRatable, RatingError
@@ -211,6 +212,27 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
             (tmp_path / name).write_bytes(content)
         with pytest.raises(InvalidRequest):
             read_determinants(tmp_path / name)
+
+
+def test_determinants_made_in_code_are_checked_too() -> None:
+    sound = bill(point(1))
+    for make in (
+        lambda: point(-1),
+        lambda: point(10**12 + 1),
+        lambda: point(1, households=0),
+        lambda: point(1, renters=-1),
+        lambda: point(1, voltage_v=0),
+        lambda: structs.replace(sound, billing_day=32),
+        lambda: structs.replace(sound, to_day=MAY),
+    ):
+        with pytest.raises(ValueError, match=r".+"):
+            make()
+
+
+def test_a_bill_beyond_all_bounds_is_refused() -> None:
+    most = point(10**12, shares=shares(business=100))
+    with pytest.raises(BillsRefused, match="comes to 3152000000000000 đồng, more than"):
+        rate_bills([bill(most)], built_in())
 
 
 def test_an_unknown_group_and_an_absent_tax_are_told() -> None:
