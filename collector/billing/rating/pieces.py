@@ -76,8 +76,8 @@ def cut(
     """The pieces of a period, in time; together they have all its energy and days.
 
     `changes` are the days within the period on which prices change. `S` kWh over `T` days give a
-    piece of `N` days S × N ÷ T, rounded so that the pieces add up to S exactly (rule of the
-    distribution companies for a change of price without a reading).
+    piece of `N` days S × N ÷ T, rounded so that the pieces add up to S exactly. Rule: EVNCPC,
+    customers' pages on bills over a change of price without a reading (2016).
 
     Raises NotRatable where an index is lacking, and DeterminantsFault where sub-meters measured
     more than the meter that they are behind.

@@ -20,8 +20,8 @@ def widths_kwh(
     """The bands' widths in whole kWh; the last band has no end and no width.
 
     A band of M kWh a month is M ÷ T × N × h wide: T the days of the book's cycle, N those billed,
-    h the quota (numerator, denominator); each is rounded by itself. Rule: the distribution
-    companies' guide to bills over a change of price. With N = T and h = 1 it is M.
+    h the quota (numerator, denominator); each is rounded by itself. Rule: EVNCPC, customers'
+    pages on bills over a change of price (2016). With N = T and h = 1 it is M.
     """
     numerator, denominator = quota
     return tuple(
