@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from collector.errors import InvalidRequest, LedgerUnavailable
+from collector.intake.wire import Disconnected, Refused
 from collector.ledger import Ledger
 from collector.operations.commands import BrokerUnavailable, take_result
 from contract.commands import Result, decode_result
@@ -28,6 +29,14 @@ LEDGER_TRIES_MAX = 20
 LEDGER_RETRY_S = 1.0
 
 _log = structlog.get_logger(__name__)
+
+
+def log_said(word: Disconnected | Refused) -> None:
+    """Have what happens to the link in the log."""
+    if isinstance(word, Refused):
+        _log.error("broker_refused", reason=word.reason, who="commands")
+    else:
+        _log.info("broker_disconnected", reason=word.reason, who="commands")
 
 
 class CommandDesk:
