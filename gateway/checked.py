@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.yaml_lines import LineOf
+from contract.yaml_lines import LineOf
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _AT = re.compile(r" - at `\$(?P<below>.*)`")

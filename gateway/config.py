@@ -14,6 +14,7 @@ import msgspec
 
 from contract.signed_config import is_public_key
 from contract.topics import is_name
+from contract.yaml_lines import YamlError, load_yaml
 from gateway.checked import Problems, build
 from gateway.line_checks import address_problem, profile_problems
 from gateway.meters.profile import MeterProfile
@@ -34,7 +35,6 @@ from gateway.station_file import (
     StationSection,
     UplinkSection,
 )
-from gateway.yaml_lines import YamlError, load_yaml
 
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _HOST_PORT = re.compile(r"(?P<host>[^\s:]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")

@@ -10,6 +10,7 @@ from itertools import chain
 import msgspec
 
 from contract.registers import BY_OBIS, Kind
+from contract.yaml_lines import YamlError, explain, load_yaml
 from gateway.meters.attributes import Attribute, AttributeType
 from gateway.meters.checks import check_faults
 from gateway.meters.profile import MappedRegister, MeterProfile
@@ -17,7 +18,6 @@ from gateway.meters.readout_profile import PROTOCOL, AnyProfile, ReadoutProfile
 from gateway.meters.readout_profile_file import readout_faults
 from gateway.meters.shape import ADDRESS_MAX
 from gateway.meters.wire import WireType
-from gateway.yaml_lines import YamlError, explain, load_yaml
 
 EXPONENT_MAX = 18  # of a scale or resolution: far beyond any meter, and quick to compute with
 

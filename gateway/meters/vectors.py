@@ -9,12 +9,12 @@ from itertools import groupby
 
 import msgspec
 
+from contract.yaml_lines import YamlError, explain, load_yaml
 from gateway.meters.attributes import AttributeValue, attribute_value
 from gateway.meters.decode import Value, decode
 from gateway.meters.plan import plan_registers
 from gateway.meters.profile import MappedRegister, MeterProfile
 from gateway.meters.shape import ADDRESS_MAX, Name, Shape, Text
-from gateway.yaml_lines import YamlError, explain, load_yaml
 
 VECTORS_SUFFIX = ".vectors.yaml"
 _WORD_MAX = 0xFFFF

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from gateway.yaml_lines import YamlError, explain, load_yaml
+from contract.yaml_lines import YamlError, explain, load_yaml
 
 TEXT = """\
 # a comment
