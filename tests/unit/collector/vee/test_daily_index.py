@@ -120,7 +120,9 @@ several_reads = st.lists(
 several_windows = st.sampled_from([WINDOWS, (60,), (30, 600), (60, 900), (700, 1440)])
 
 
-def model(reads: list[Read], windows: tuple[int, ...]) -> dict[int, Read]:
+def model(  # noqa: C901  all of the rule in one place
+    reads: list[Read], windows: tuple[int, ...]
+) -> dict[int, Read]:
     """The rule in its own words, day by day, over all pairs there are."""
     days = starts(DAYS)
 
