@@ -15,6 +15,7 @@ FIGURES = (
     "intake_embedded",
     "intake_influx",
     "snapshot_10k",
+    "vee_month_10k",
     "line_scan",
     "line_scan_dead",
     "scan_vs_single",
