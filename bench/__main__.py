@@ -16,6 +16,7 @@ FIGURES = (
     "intake_influx",
     "snapshot_10k",
     "bill_previews_10k",
+    "vee_month_10k",
     "line_scan",
     "line_scan_dead",
     "scan_vs_single",

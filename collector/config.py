@@ -124,6 +124,12 @@ class IntakeConfig(_Section):
     tick_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
 
 
+class VeeConfig(_Section):
+    """Validation: a file of limits over those that are shipped."""
+
+    limits_file: Path | None = None
+
+
 class ApiConfig(_Section):
     """Where the API and the console are served."""
 
@@ -145,6 +151,7 @@ class CollectorConfig(BaseSettings):
     broker: BrokerConfig
     intake: IntakeConfig = IntakeConfig()
     api: ApiConfig = ApiConfig()
+    vee: VeeConfig = VeeConfig()
     commands: CommandsConfig | None = None
 
     @field_validator("zone")

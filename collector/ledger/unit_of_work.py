@@ -29,7 +29,9 @@ from collector.ledger.accounting import AccountingRepository
 from collector.ledger.audit import AuditRepository
 from collector.ledger.commands import CommandRepository
 from collector.ledger.coverage import CoverageRepository
+from collector.ledger.daily_reads import DailyReadRepository
 from collector.ledger.delivery import DeliveryRepository
+from collector.ledger.findings import FindingRepository, ManualIndexRepository
 from collector.ledger.index_reads import IndexReadRepository
 from collector.ledger.keys import KeyRepository
 from collector.ledger.registry import RegistryRepository
@@ -71,6 +73,9 @@ class UnitOfWork:
         self.commands = CommandRepository(connection)
         self.coverage = CoverageRepository(connection)
         self.accounting = AccountingRepository(connection)
+        self.daily_reads = DailyReadRepository(connection)
+        self.findings = FindingRepository(connection)
+        self.manual_indices = ManualIndexRepository(connection)
 
 
 class Ledger:
