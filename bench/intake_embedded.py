@@ -18,10 +18,10 @@ from bench.isolated import run_isolated, started
 from bench.programs import READY_TIMEOUT_S, broker, collector
 from bench.raw_mqtt import Published, RawPublisher
 from bench.store_alone_duckdb import append_from_memory
-from bench.workload import GATEWAYS, METERS, REGISTERS, message, messages
+from bench.workload import DAY_BATCHES, GATEWAYS, METERS, REGISTERS, message, messages
 from contract.topics import batches_filter
 
-BATCHES = 6_000
+BATCHES = 3 * DAY_BATCHES
 ROUNDS = 3
 KEEPALIVE_S = 60
 WAIT_S = 300.0

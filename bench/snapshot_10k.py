@@ -55,7 +55,7 @@ def _snapshots() -> tuple[list[float], int, float]:
         ledger = Ledger(f"sqlite:///{folder / 'ledger.sqlite'}")
         ledger.migrate()
         started = time.perf_counter()
-        _write_registry(folder)
+        write_registry(folder)
         report = import_registry(ledger, folder, ACTOR, NOW)
         assert report.written, report.errors[:3]
         for first_day in range(0, DAYS, DAYS_AT_ONCE):
@@ -88,7 +88,7 @@ def _day(day: int) -> Iterator[IndexBlock]:
         yield IndexBlock(_station(station), EPOCH, day + 1, ScanKind.INDEX, slot, REGISTERS, reads)
 
 
-def _write_registry(folder: Path) -> None:
+def write_registry(folder: Path) -> None:
     """One head and 99 households a station, all meters there for the whole year."""
     stations = ["station,name,commune,capacity_kva"]
     points = ["point,station,role,name"]

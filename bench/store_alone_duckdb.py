@@ -7,10 +7,10 @@ from pathlib import Path
 
 from bench.figure import Figure
 from bench.isolated import collector_like_gc, run_isolated
-from bench.workload import GROUP_BATCHES, METERS, REGISTERS, groups
+from bench.workload import DAY_BATCHES, GROUP_BATCHES, METERS, REGISTERS, groups
 from collector.readings.duckdb_store import DuckDbStore
 
-BATCHES = 6_000
+BATCHES = 3 * DAY_BATCHES
 ROUNDS = 3
 
 

@@ -29,6 +29,10 @@ GROUP_BATCHES = 500  # the collector's `intake.group_max`
 START = datetime(2026, 3, 1, 17, 0, tzinfo=UTC)
 INTERVAL = timedelta(minutes=30)
 INDEX_HOUR_UTC = 17
+
+# A measurement takes whole days, so that as many of its scans are index scans as in the field, and
+# some of them, so that its start and its last group do not count.
+DAY_BATCHES = 48 * GATEWAYS
 EPOCH = f"{7:032x}"
 
 

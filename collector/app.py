@@ -11,16 +11,18 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from enum import StrEnum
+from typing import Protocol
 
 import structlog
 import uvicorn
 
 from collector.clock import system_now
-from collector.config import CollectorConfig, DuckDbConfig, read_secret
+from collector.config import CollectorConfig, CommandsConfig, DuckDbConfig, read_secret
 from collector.errors import CollectorError
-from collector.intake.link import Link
+from collector.intake.desk import CommandDesk, log_connection
+from collector.intake.link import Link, start_of
 from collector.intake.pipeline import Pipeline
 from collector.intake.worker import IntakeWorker
 from collector.ledger import Ledger
@@ -99,6 +101,18 @@ def open_link(config: CollectorConfig, *, reader: bool = False) -> Link:
     return Link(config.broker, None if password is None else read_secret(password), reader=reader)
 
 
+def open_desk(config: CollectorConfig, ledger: Ledger) -> CommandDesk:
+    """The desk that commands gateways, over a link of its own that is not started."""
+    # A process that commands nobody needs no client of the broker: the receiver has intake's.
+    from collector.intake.mqtt import DeskLink  # noqa: PLC0415
+
+    broker = config.command_broker
+    password = broker.password_file
+    secret = None if password is None else read_secret(password)
+    # Several processes may have the same identity, and the broker lets one client id live once.
+    return CommandDesk(DeskLink(start_of(broker, secret, is_passing=True), log_connection), ledger)
+
+
 @contextlib.contextmanager
 def opened(config: CollectorConfig) -> Iterator[tuple[Ledger, ReadingStore]]:
     """Ledger, its schema checked, and reading store; closed at the end."""
@@ -139,14 +153,14 @@ def serve(
     gc.set_threshold(*GC_THRESHOLDS)
     metrics = Metrics()
     worker = _worker(config, ledger, store, metrics) if role is not Role.API else None
-    server = _server(config, ledger, store, metrics) if role is not Role.INTAKE else None
+    desk, server = None, None
+    if role is not Role.INTAKE:
+        desk = None if config.commands is None else open_desk(config, ledger)
+        server = _Server(_server(config, ledger, store, metrics, worker, desk))
+    parts: list[_Part] = [part for part in (worker, desk, server) if part is not None]
     supervision = Supervision.of_this_process()
-    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="collector") as pool:
-        running: list[Future[None]] = []
-        if worker is not None:
-            running.append(pool.submit(worker.run))
-        if server is not None:
-            running.append(pool.submit(server.run))
+    with ThreadPoolExecutor(max_workers=len(parts), thread_name_prefix="collector") as pool:
+        running = [pool.submit(part.run) for part in parts]
         _log.info("collector_started", role=role.value)
         while not stopping.is_set():
             supervision.look(
@@ -156,13 +170,36 @@ def serve(
             if wait(running, timeout=WATCH_S, return_when=FIRST_COMPLETED).done:
                 break
         supervision.stopping()
-        if worker is not None:
-            worker.stop()
-        if server is not None:
-            server.should_exit = True
-        for part in running:
-            part.result()
+        for part in parts:
+            part.stop()
+        for ended in running:
+            ended.result()
     _log.info("collector_stopped")
+
+
+class _Part(Protocol):
+    """Something that runs in a thread until it is stopped from another."""
+
+    def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class _Server:
+    """The API's server as a part."""
+
+    def __init__(self, server: uvicorn.Server) -> None:
+        self._server = server
+
+    def run(self) -> None:
+        self._server.run()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+
+    @property
+    def started(self) -> bool:
+        return self._server.started
 
 
 def _worker(
@@ -180,18 +217,28 @@ def _worker(
 
 
 def _server(
-    config: CollectorConfig, ledger: Ledger, store: ReadingStore, metrics: Metrics
+    config: CollectorConfig,
+    ledger: Ledger,
+    store: ReadingStore,
+    metrics: Metrics,
+    worker: IntakeWorker | None,
+    desk: CommandDesk | None,
 ) -> uvicorn.Server:
     # A process that only takes batches needs no web framework.
     from collector.api.app import create_app  # noqa: PLC0415
+    from collector.web.context import Context  # noqa: PLC0415
 
-    app = create_app(
-        ledger=ledger,
-        store=store,
-        zone=config.zone,
-        now=system_now,
+    context = Context(
+        ledger,
+        store,
+        config.zone,
+        system_now,
         metrics_registry=metrics.registry,
+        intake=None if worker is None else worker.troubles,
+        sender=desk,
+        command_lifetime_s=(config.commands or CommandsConfig()).lifetime_s,
     )
+    app = create_app(context)
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -5,7 +5,7 @@ collector's is decided here.
 """
 
 import contextlib
-import getpass
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,10 +13,16 @@ from typing import Annotated
 
 import typer
 
+from collector import command_cli, config_cli, rating_cli, vee_cli
 from collector.app import Role, configure_logging, open_ledger, open_link, open_store
 from collector.app import run as run_collector
-from collector.cli_errors import reported as _reported
-from collector.cli_rating import rate, tariffs_app
+from collector.cli_common import (
+    ConfigOption,
+    DryRunOption,
+    actor,
+    load_config_or_exit,
+    reported,
+)
 from collector.clock import system_now
 from collector.config import CollectorConfig, load_config
 from collector.errors import InvalidRequest, LedgerUnavailable
@@ -28,6 +34,9 @@ BROKER_WAIT_S = 10.0
 # Progress of a replay is asked for this often, in seconds.
 PROGRESS_S = 0.5
 
+# Of a payload in quarantine that is shown among other things, in bytes.
+SHOWN_BYTES_MAX = 400
+
 app = typer.Typer(no_args_is_help=True, help="Store, balance and bill what arrives.")
 registry_app = typer.Typer(no_args_is_help=True, help="Stations, points, meters, installations.")
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
@@ -35,8 +44,11 @@ quarantine_app = typer.Typer(no_args_is_help=True, help="What could not be taken
 app.add_typer(registry_app, name="registry")
 app.add_typer(key_app, name="key")
 app.add_typer(quarantine_app, name="quarantine")
-app.add_typer(tariffs_app, name="tariffs")
-app.command()(rate)
+app.add_typer(command_cli.app, name="command")
+app.add_typer(config_cli.app, name="config")
+app.add_typer(rating_cli.tariffs_app, name="tariffs")
+app.command()(rating_cli.rate)
+app.add_typer(vee_cli.app, name="vee")
 
 
 @app.callback()
@@ -45,36 +57,20 @@ def _root() -> None:
     configure_logging()
 
 
-ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", help="The collector file (docs/collector-file.md).")
-]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done and change nothing.")
-]
-
-
-def _actor() -> str:
-    """Who gives the command, for the audit trail: the login name, cut to what it holds."""
-    try:
-        return f"command:{getpass.getuser()}"[:64]
-    except (KeyError, OSError):  # an account without a name
-        return "command"
-
-
 @app.command()
 def run(
     config: ConfigOption,
     role: Annotated[Role, typer.Option(help="What this process does.")] = Role.ALL,
 ) -> None:
     """Take batches from the broker and serve the API until stopped (SIGTERM)."""
-    with _reported():
+    with reported():
         run_collector(load_config(config), role)
 
 
 @app.command()
 def migrate(config: ConfigOption) -> None:
     """Bring the ledger's schema to this version's."""
-    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.migrate()
         typer.echo("the ledger's schema is up to date")
 
@@ -83,10 +79,10 @@ def migrate(config: ConfigOption) -> None:
 def registry_import(folder: Path, config: ConfigOption, dry_run: DryRunOption = False) -> None:
     """Import stations.csv, points.csv, meters.csv, installations.csv and multipliers.csv."""
     settings = load_config_or_exit(config)
-    with _reported(), contextlib.closing(open_ledger(settings)) as ledger:
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
         ledger.check_schema()
         report = registry.import_registry(
-            ledger, folder, _actor(), system_now(), zone=settings.zone, dry_run=dry_run
+            ledger, folder, actor(), system_now(), zone=settings.zone, dry_run=dry_run
         )
     for warning in report.warnings:
         typer.echo(f"warning: {warning}", err=True)
@@ -108,12 +104,13 @@ def key_add(
     name: str,
     config: ConfigOption,
     scope: Annotated[
-        list[str] | None, typer.Option(help="read, snapshot or admin; may be repeated.")
+        list[str] | None,
+        typer.Option(help="read, snapshot, command:send or admin; may be repeated."),
     ] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
 ) -> None:
     """Make an API key and print it: the only time it can be seen."""
-    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.check_schema()
         now = system_now()
         typer.echo(
@@ -123,9 +120,40 @@ def key_add(
                 scopes=scope or ["read"],
                 now=now,
                 expires_at=None if days is None else now + timedelta(days=days),
-                actor=_actor(),
+                actor=actor(),
             )
         )
+
+
+@key_app.command("list")
+def key_list(config: ConfigOption) -> None:
+    """Print all keys: whose they are and what they may do, never the keys themselves."""
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+        ledger.check_schema()
+        found = keys.list_keys(ledger)
+    now = system_now()
+    for key in found:
+        state = "good"
+        if key.revoked_at is not None:
+            state = f"revoked {key.revoked_at.isoformat(timespec='seconds')}"
+        elif key.expires_at is not None:
+            verb = "expired" if key.expires_at <= now else "expires"
+            state = f"{verb} {key.expires_at.isoformat(timespec='seconds')}"
+        typer.echo(
+            f"{key.name:24} sgl_{key.prefix}_…  {','.join(key.scopes):16}"
+            f" made {key.created_at.isoformat(timespec='seconds')}  {state}"
+        )
+    if not found:
+        typer.echo("there are no keys: make one with songlo collector key add NAME")
+
+
+@key_app.command("revoke")
+def key_revoke(name: str, config: ConfigOption) -> None:
+    """Have a key open nothing any more, at once and for good."""
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+        ledger.check_schema()
+        keys.revoke_key(ledger, name=name, now=system_now(), actor=actor())
+    typer.echo(f"{name} is revoked")
 
 
 @app.command()
@@ -137,7 +165,7 @@ def verify(
 ) -> None:
     """Compare what was acknowledged with what is stored; exit 1 if anything does not agree."""
     settings = load_config_or_exit(config)
-    with _reported(), contextlib.closing(open_ledger(settings)) as ledger:
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
         ledger.check_schema()
         if ledger_only:
             found = delivery.verify(ledger, None)
@@ -172,7 +200,7 @@ def replay(  # noqa: PLR0913  one parameter per option
 ) -> None:
     """Have gateways send a period again (all of them by default)."""
     settings = load_config_or_exit(config)
-    with _reported(), contextlib.closing(open_ledger(settings)) as ledger:
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
         ledger.check_schema()
         first, last = _instant(from_at, settings), _instant(to_at, settings)
         report = delivery.replay(
@@ -181,7 +209,7 @@ def replay(  # noqa: PLR0913  one parameter per option
             station=station,
             from_at=first,
             to_at=last,
-            actor=_actor(),
+            actor=actor(),
             now=system_now(),
             dry_run=dry_run,
         )
@@ -202,7 +230,7 @@ def replay(  # noqa: PLR0913  one parameter per option
 def restored(config: ConfigOption, dry_run: DryRunOption = False) -> None:
     """Say that the ledger came back from a backup: gateways send again what it may lack."""
     settings = load_config_or_exit(config)
-    with _reported(), contextlib.closing(open_ledger(settings)) as ledger:
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
         ledger.check_schema()
         link = open_link(settings, reader=True)
         link.start()
@@ -220,7 +248,7 @@ def restored(config: ConfigOption, dry_run: DryRunOption = False) -> None:
         finally:
             link.stop()
         raised = delivery.restored(
-            ledger, acks=acks, actor=_actor(), now=system_now(), dry_run=dry_run
+            ledger, acks=acks, actor=actor(), now=system_now(), dry_run=dry_run
         )
         for name, generation in raised.items():
             typer.echo(f"{name}: generation {generation}")
@@ -231,7 +259,7 @@ def restored(config: ConfigOption, dry_run: DryRunOption = False) -> None:
 @app.command()
 def compact(config: ConfigOption) -> None:
     """Remove repeats from the reading store that no query shows anyway."""
-    with _reported(), contextlib.closing(open_store(load_config(config))) as store:
+    with reported(), contextlib.closing(open_store(load_config(config))) as store:
         typer.echo(f"{store.compact()} repeats removed")
 
 
@@ -241,7 +269,7 @@ def quarantine_list(
     limit: Annotated[int, typer.Option(min=1, max=delivery.LIST_MAX)] = 100,
 ) -> None:
     """Print what is kept aside and why, oldest first."""
-    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.check_schema()
         entries = delivery.quarantine_list(ledger, limit)
     for entry in entries:
@@ -260,17 +288,60 @@ def quarantine_retry(
     ids: Annotated[list[int] | None, typer.Argument(help="Entries; all open ones if none.")] = None,
 ) -> None:
     """Have entries tried again, with today's rules, at the intake's next tick."""
-    with _reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.check_schema()
-        entries = delivery.quarantine_retry(ledger, ids or [], actor=_actor(), now=system_now())
+        entries = delivery.quarantine_retry(ledger, ids or [], actor=actor(), now=system_now())
         typer.echo(f"{len(entries)} entries will be tried again by the running collector")
 
 
-def load_config_or_exit(path: Path) -> CollectorConfig:
-    """The collector file; its faults are printed and end the command."""
-    with _reported():
-        return load_config(path)
-    raise AssertionError("unreachable")
+@quarantine_app.command("show")
+def quarantine_show(
+    entry: Annotated[int, typer.Argument(help="The entry's number.")],
+    config: ConfigOption,
+    payload: Annotated[
+        bool, typer.Option("--payload", help="Print only what was received, byte for byte.")
+    ] = False,
+) -> None:
+    """Print one entry whole."""
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+        ledger.check_schema()
+        found = delivery.quarantine_show(ledger, entry)
+    if payload:
+        sys.stdout.buffer.write(found.payload)
+        return
+    lines = {
+        "entry": found.id,
+        "gateway": found.gateway or "unknown",
+        "topic": found.topic,
+        "received": found.received_at.isoformat(timespec="seconds"),
+        "code": found.code,
+        "reason": found.reason,
+        "state": "open"
+        if found.resolved_at is None
+        else f"resolved {found.resolved_at.isoformat(timespec='seconds')}",
+        "sha256": found.sha256.hex(),
+        "bytes": len(found.payload),
+    }
+    for name, value in lines.items():
+        typer.echo(f"{name:9} {value}")
+    start = found.payload[:SHOWN_BYTES_MAX].decode(errors="backslashreplace")
+    more = len(found.payload) > SHOWN_BYTES_MAX
+    typer.echo(f"payload   {start!r}{' … (all of it: --payload)' if more else ''}")
+
+
+@quarantine_app.command("close")
+def quarantine_close(
+    ids: Annotated[list[int], typer.Argument(help="The entries' numbers.")],
+    config: ConfigOption,
+    reason: Annotated[str, typer.Option(help="Why nothing more will be done; it is kept.")],
+) -> None:
+    """Say that nothing more will be done about entries; they are kept, and listed no more."""
+    with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
+        ledger.check_schema()
+        entries = delivery.quarantine_close(
+            ledger, ids, reason=reason, actor=actor(), now=system_now()
+        )
+    typer.echo(f"{len(entries)} entries are closed")
 
 
 def _instant(text: str, config: CollectorConfig) -> datetime:

@@ -80,6 +80,25 @@ class BrokerConfig(_Section):
         return self
 
 
+class CommandsConfig(_Section):
+    """Who commands gateways at the broker: an identity of its own, which the intake lacks.
+
+    What is not given here is as in `broker`. A command is good for `lifetime_s` unless it says so.
+    """
+
+    username: str | None = None
+    password_file: Path | None = None
+    client_id: Annotated[str, Field(min_length=1, max_length=48)] = "songlo-commands"
+    tls: TlsConfig | None = None
+    lifetime_s: Annotated[int, Field(ge=5, le=86_400)] = 120
+
+    @model_validator(mode="after")
+    def _credentials(self) -> Self:
+        if self.password_file is not None and not self.username:
+            raise ValueError("password_file needs a username")
+        return self
+
+
 class DuckDbConfig(_Section):
     """Readings in one file, for one collector process."""
 
@@ -105,6 +124,12 @@ class IntakeConfig(_Section):
     tick_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
 
 
+class VeeConfig(_Section):
+    """Validation: a file of limits over those that are shipped."""
+
+    limits_file: Path | None = None
+
+
 class ApiConfig(_Section):
     """Where the API and the console are served."""
 
@@ -126,6 +151,8 @@ class CollectorConfig(BaseSettings):
     broker: BrokerConfig
     intake: IntakeConfig = IntakeConfig()
     api: ApiConfig = ApiConfig()
+    vee: VeeConfig = VeeConfig()
+    commands: CommandsConfig | None = None
 
     @field_validator("zone")
     @classmethod
@@ -158,6 +185,17 @@ class CollectorConfig(BaseSettings):
         del settings_cls, dotenv_settings, file_secret_settings
         assert isinstance(init_settings, InitSettingsSource)
         return env_settings, init_settings
+
+    @property
+    def command_broker(self) -> BrokerConfig:
+        """The broker as whoever commands gateways comes to it."""
+        mine = self.commands or CommandsConfig()
+        changes: dict[str, object] = {"client_id": mine.client_id, "shared_group": None}
+        if mine.username is not None:
+            changes |= {"username": mine.username, "password_file": mine.password_file}
+        if mine.tls is not None:
+            changes["tls"] = mine.tls
+        return self.broker.model_copy(update=changes)
 
     @property
     def tzinfo(self) -> ZoneInfo:

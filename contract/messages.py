@@ -11,7 +11,13 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from contract.limits import BATCH_BYTES_MAX, NAME_CHARS_MAX, SEQ_MAX, STATUS_BYTES_MAX
+from contract.limits import (
+    BATCH_BYTES_MAX,
+    NAME_CHARS_MAX,
+    SEQ_MAX,
+    STATUS_BYTES_MAX,
+    TEXT_CHARS_MAX,
+)
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_CHARS_MAX)]
@@ -111,7 +117,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     type: Name
     line: str | None = None
     meter: str | None = None
-    detail: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    detail: Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX)] = ""
 
 
 class Tombstone(msgspec.Struct, frozen=True):
@@ -198,6 +204,28 @@ class OutboxStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     held: int = 0
 
 
+class ConfigRefusal(msgspec.Struct, frozen=True):
+    """Why a signed configuration is not in force; `code` is short and stable."""
+
+    version: int
+    code: Reason
+    text: Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX)] = ""
+
+
+class ConfigStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which station file a gateway runs: `version` 0 is the file that lies on it.
+
+    While `trial` is true it waits for the collector's word that it works. `highest` is the
+    greatest version ever accepted: only a greater one can be. `refused` is the last that was not
+    taken, or was taken back.
+    """
+
+    version: int = 0
+    trial: bool = False
+    highest: int = 0
+    refused: ConfigRefusal | None = None
+
+
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     """The retained word of a gateway on itself; the last will has `online: false` and no more.
 
@@ -219,6 +247,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     epochs: list[EpochStatus] = []
     outbox: OutboxStatus | None = None
     lines: list[LineStatus] = []
+    config: ConfigStatus | None = None
 
 
 class MessageError(ValueError):
@@ -235,14 +264,14 @@ _status = msgspec.json.Decoder(Status)
 _encoder = msgspec.json.Encoder()
 
 
-def encode(message: Batch | Ack | Status) -> bytes:
+def encode(message: msgspec.Struct) -> bytes:
     """The message as JSON, keys in the order of the class, no spaces; the same bytes each time."""
     return _encoder.encode(message)
 
 
 def decode_batch(payload: bytes) -> Batch:
     """The batch in `payload`. Raises MessageError: too_large, not_json, wrong_shape."""
-    batch = _decode(_batch, payload, BATCH_BYTES_MAX)
+    batch = decode(_batch, payload, BATCH_BYTES_MAX)
     bodies = (batch.scan, batch.gaps, batch.events, batch.tombstone)
     if sum(body is not None for body in bodies) != 1:
         raise MessageError(
@@ -267,15 +296,16 @@ def decode_batch(payload: bytes) -> Batch:
 
 def decode_ack(payload: bytes) -> Ack:
     """The ack in `payload`. Raises MessageError."""
-    return _decode(_ack, payload, STATUS_BYTES_MAX)
+    return decode(_ack, payload, STATUS_BYTES_MAX)
 
 
 def decode_status(payload: bytes) -> Status:
     """The status in `payload`. Raises MessageError."""
-    return _decode(_status, payload, STATUS_BYTES_MAX)
+    return decode(_status, payload, STATUS_BYTES_MAX)
 
 
-def _decode(decoder: msgspec.json.Decoder[_Message], payload: bytes, bytes_max: int) -> _Message:
+def decode(decoder: msgspec.json.Decoder[_Message], payload: bytes, bytes_max: int) -> _Message:
+    """What `decoder` makes of `payload`. Raises MessageError: too_large, not_json, wrong_shape."""
     if len(payload) > bytes_max:
         raise MessageError("too_large", f"{len(payload)} bytes, at most {bytes_max} are allowed")
     try:

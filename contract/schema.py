@@ -9,9 +9,18 @@ from pathlib import Path
 
 import msgspec
 
+from contract.commands import Command, Result
 from contract.messages import Ack, Batch, Status
+from contract.signed_config import SignedConfig
 
-MESSAGES: dict[str, type[msgspec.Struct]] = {"batch": Batch, "ack": Ack, "status": Status}
+MESSAGES: dict[str, type[msgspec.Struct]] = {
+    "batch": Batch,
+    "ack": Ack,
+    "status": Status,
+    "command": Command,
+    "result": Result,
+    "config": SignedConfig,
+}
 
 
 def schema_text(name: str) -> str:

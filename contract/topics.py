@@ -136,3 +136,13 @@ def ack_filter(gateway: str = "+") -> str:
 def status_filter(gateway: str = "+") -> str:
     """The subscription filter for statuses."""
     return f"{ROOT}/{gateway}/status"
+
+
+def command_filter(gateway: str = "+") -> str:
+    """The subscription filter for commands."""
+    return f"{ROOT}/{gateway}/command/+"
+
+
+def result_filter(gateway: str = "+") -> str:
+    """The subscription filter for the results of commands."""
+    return f"{ROOT}/{gateway}/result/+"

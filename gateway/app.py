@@ -10,7 +10,7 @@ import random
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta, tzinfo
 from importlib.metadata import PackageNotFoundError, version
 
@@ -20,11 +20,13 @@ from contract.messages import Clock as ClockState
 from contract.messages import LineStatus
 from gateway.clock import ReplayClock, SystemClock
 from gateway.config import LineConfig, StationConfig
+from gateway.control import Control
 from gateway.health_book import HealthBook
 from gateway.keeping import Keeper
 from gateway.lines.endpoints import Endpoint, Framing, IecEndpoint, SerialEndpoint, TcpEndpoint
 from gateway.lines.engine import ModbusLine
 from gateway.lines.iec import IecLine
+from gateway.mailbox import Mailbox
 from gateway.meters.profile import Parity
 from gateway.mqtt import Broker
 from gateway.outbox import FILE_NAME, Outbox
@@ -35,10 +37,10 @@ from gateway.ports import Clock
 from gateway.protocols.iec_characters import Characters
 from gateway.pulse import Pulse
 from gateway.scan import Scanner
+from gateway.services import Parts, wire_services
 from gateway.station_file import Iec62056Section, ModbusRtuOverTcpSection, ModbusRtuSection
 from gateway.undated import Undated, boot_id
 from gateway.uplink import Identity, Uplink
-from gateway.watchdog import ServiceManager, watch
 
 HOUSEKEEPING_S = 3_600.0
 EPOCH_BYTES = 16
@@ -52,11 +54,13 @@ class _Stop(Exception):
     """Ends the task group from within: the gateway was asked to stop."""
 
 
-async def run_station(config: StationConfig, stop: asyncio.Event) -> None:
-    """Run the gateway of one station until `stop` is set. Raises OutboxError at the start."""
+async def run_station(config: StationConfig, control: Control) -> None:
+    """Run the gateway of one station until `control.halt`. Raises OutboxError at the start."""
     clock = await _clock(config)
+    # In a thread: a gigabyte on a slow card takes minutes to check, and the watchdog is to be fed.
     outbox = OutboxThread(
-        Outbox.open(
+        await asyncio.to_thread(
+            Outbox.open,
             config.data / FILE_NAME,
             station=config.station,
             epoch=secrets.token_hex(EPOCH_BYTES),
@@ -64,16 +68,16 @@ async def run_station(config: StationConfig, stop: asyncio.Event) -> None:
         )
     )
     try:
-        await _run_parts(config, clock, outbox, stop)
+        await _run_parts(config, clock, outbox, control)
     finally:
-        outbox.close()
+        await asyncio.to_thread(outbox.close)
         if isinstance(clock, ReplayClock):
             await clock.close()
     log.info("stopped", station=config.station)
 
 
 async def _run_parts(
-    config: StationConfig, clock: Clock, outbox: OutboxThread, stop: asyncio.Event
+    config: StationConfig, clock: Clock, outbox: OutboxThread, control: Control
 ) -> None:
     lines = [line_of(line, clock, config.schedule.zone) for line in config.lines]
     # The station's name: two gateways never try their dead meters in step, and a replay repeats.
@@ -85,7 +89,10 @@ async def _run_parts(
         meter_drift_s=config.clock.meter_drift_s,
         probing=config.replay is None,
     )
+    for occurrence in control.process.untold:
+        health.remember(occurrence)
     scanner = Scanner(lines, clock, config.heads, health=health)
+    mailbox = Mailbox(config.gateway)
     uplink = Uplink(
         _broker(config),
         Identity(config.gateway, config.station, _version()),
@@ -93,6 +100,8 @@ async def _run_parts(
         outbox,
         clock,
         scanner.status,
+        mailbox=mailbox,
+        config=control.config_status,
     )
     keeper = Keeper(config.station, outbox, clock, health, kept=uplink.wake)
     undated = Undated(
@@ -103,8 +112,12 @@ async def _run_parts(
         hold=config.clock.before_sync == "hold",
     )
     poller = Poller(config.schedule, scanner, clock, keeper, undated)
+    parts = Parts(lines, scanner, outbox, clock, uplink, mailbox, undated)
+    services = wire_services(config, control, parts, _version())
     house = Pulse("house", HOUSE_STEP_S_MAX)
     pulses = [*(line.pulse for line in lines), poller.pulse, uplink.pulse, house]
+    pulses += [pulse for service in services for pulse in service.pulses]
+    control.process.signs.begin(pulses, lambda: _status_text(scanner.status(), uplink.is_connected))
     meters = sum(len(line.meters) for line in config.lines)
     log.info("started", station=config.station, epoch=outbox.epoch, meters=meters)
     try:
@@ -113,20 +126,18 @@ async def _run_parts(
                 group.create_task(line.run(), name=f"line {line.name}")
             group.create_task(poller.run(), name="polling")
             group.create_task(uplink.run(), name="uplink")
+            for service in services:
+                group.create_task(service.run(), name=type(service).__name__)
             group.create_task(
                 _keep_house(outbox, clock, config.outbox.keep_days, house), name="house"
             )
-            group.create_task(_stop_when(stop), name="stop")
-            group.create_task(
-                watch(
-                    ServiceManager.of_this_process(),
-                    pulses,
-                    lambda: _status_text(scanner.status(), uplink.is_connected),
-                ),
-                name="watchdog",
-            )
+            group.create_task(_stop_when(control.halt), name="stop")
     except* _Stop:
         pass
+    finally:
+        control.process.signs.end()
+        # By a clock that goes on: a replay's begins anew with each run.
+        control.process.untold = health.occurrences() if config.replay is None else []
 
 
 async def _stop_when(stop: asyncio.Event) -> None:
@@ -233,16 +244,16 @@ def configure_logging(level: int = logging.INFO) -> None:
     )
 
 
-def run(config: StationConfig) -> None:
-    """Run the gateway until SIGTERM or SIGINT. Raises OutboxError at the start."""
+def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run `main` with an event that SIGTERM and SIGINT set."""
 
-    async def main() -> None:
+    async def guarded() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await run_station(config, stop)
+        await main(stop)
 
     # On SIGABRT, which the watchdog sends: where each thread stands goes to the journal.
     faulthandler.enable()
-    asyncio.run(main())
+    asyncio.run(guarded())

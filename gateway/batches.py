@@ -5,7 +5,7 @@ are stored.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from contract.messages import (
     Table,
     encode,
 )
+from gateway.anchor import Anchor
 from gateway.outbox_values import Draft, Worth
 from gateway.schedule import Slot
 
@@ -59,6 +60,18 @@ class Origin:
 
     station: str
     clock: Clock
+
+
+def redated(
+    results: Sequence[MeterRow | MeterMissing], now: Anchor
+) -> list[MeterRow | MeterMissing]:
+    """The results of a scan with the instants that follow from what the clock shows `now`."""
+    return [
+        replace(item, arrived_at=now.instant(item.arrived_s))
+        if isinstance(item, MeterRow) and item.arrived_s is not None
+        else item
+        for item in results
+    ]
 
 
 def scan_drafts(

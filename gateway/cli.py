@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+import gateway.lean  # noqa: F401 before all that imports structlog
 from gateway.profile_cli import profile
 from gateway.read_cli import read
 from gateway.scan_cli import scan
@@ -41,21 +42,35 @@ def run(
 
     from gateway.app import configure_logging  # noqa: PLC0415
     from gateway.app import run as run_app  # noqa: PLC0415
+    from gateway.config import StationFileError  # noqa: PLC0415
     from gateway.outbox_file import OutboxError  # noqa: PLC0415
+    from gateway.running import serve  # noqa: PLC0415
 
-    station = _load(config)
     configure_logging(logging.DEBUG if verbose else logging.INFO)
     try:
-        run_app(station)
+        run_app(lambda stop: serve(config, stop))
     except OutboxError as error:
         _fail([str(error)])
+    except StationFileError as error:
+        _fail(error.problems)
 
 
 @app.command()
-def check(config: _Config) -> None:
+def check(
+    config: _Config,
+    ports: Annotated[
+        bool, typer.Option("--ports", help="Also open every port and bridge once.")
+    ] = False,
+) -> None:
     """Read a station file as `run` would, and say what is in it or all that is wrong with it."""
     station = _load(config)
+    if ports:
+        from gateway.port_checks import port_problems  # noqa: PLC0415
+
+        if problems := port_problems(station):
+            _fail(problems)
     typer.echo(f"station {station.station}, gateway {station.gateway}: {config} is in order")
+    _say_remote(station, config)
     schedule = station.schedule
     indices = ", ".join(f"{m // 60:02d}:{m % 60:02d}" for m in schedule.index_minutes) or "none"
     typer.echo(
@@ -74,6 +89,27 @@ def check(config: _Config) -> None:
             typer.echo(
                 f"  {meter.address or '-':>3}  {meter.serial}  {meter.profile.profile}{head}"
             )
+
+
+def _say_remote(station: "StationConfig", path: Path) -> None:
+    """Whether a station file from the collector stands in place of this one."""
+    from gateway.config_store import ConfigStore  # noqa: PLC0415 see the module's docstring
+    from gateway.in_force import FOLDER  # noqa: PLC0415
+
+    if station.remote is None:
+        return
+    store = ConfigStore(station.data / FOLDER)
+    try:
+        version = store.look().version
+    except PermissionError:
+        typer.echo("whether a station file from the collector is in force, this user may not see")
+        return
+    if not version:
+        typer.echo("station files from the collector are taken; none is in force")
+    elif store.is_changed(path.read_text(encoding="utf-8")):
+        typer.echo(f"it was changed: at the next start it goes before version {version}")
+    else:
+        typer.echo(f"but version {version} from the collector is in force, until it is changed")
 
 
 def _requests(profile: "AnyProfile") -> int:

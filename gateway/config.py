@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from contract.signed_config import is_public_key
 from contract.topics import is_name
 from contract.yaml_lines import YamlError, load_yaml
 from gateway.checked import Problems, build
@@ -25,6 +26,7 @@ from gateway.schedule import MINUTES_PER_DAY, Schedule
 from gateway.station_file import (
     BrokerSection,
     ClockSection,
+    CommandsSection,
     EndpointSection,
     Iec62056Section,
     LineSection,
@@ -39,6 +41,7 @@ _HOST_PORT = re.compile(r"(?P<host>[^\s:]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5
 
 FILE_BYTES_MAX = 4 * 1024 * 1024  # thousands of meters; guards against naming a wrong file
 PROFILES_SHOWN_MAX = 20
+LIVE_SLOTS = 2  # so that what is new is never more than one slot late
 
 
 class StationFileError(Exception):
@@ -72,10 +75,19 @@ class LineConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteConfig:
+    """How station files from the collector are taken: `public_key` is the text of a key file."""
+
+    public_key: str
+    confirm_within_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class StationConfig:
     """A checked station file with its defaults filled in and its meter profiles loaded.
 
-    `heads` has the serials of the head meters. `replay` is (host, port) of a replay clock.
+    `heads` has the serials of the head meters. `replay` is (host, port) of a replay clock. Without
+    `remote` the file that lies on the gateway is the only one.
     """
 
     station: str
@@ -91,17 +103,23 @@ class StationConfig:
     clock: ClockSection
     lines: tuple[LineConfig, ...]
     heads: frozenset[str]
+    commands: CommandsSection
+    remote: RemoteConfig | None
 
 
 def load_station(path: Path) -> StationConfig:
     """The station file at `path`, and the files it names. Raises StationFileError."""
+    return parse_station(read_station(path), str(path), folder=path.parent)
+
+
+def read_station(path: Path) -> str:
+    """The text of the station file at `path`. Raises StationFileError."""
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise StationFileError([f"{path}: more than {FILE_BYTES_MAX} bytes; no station file"])
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StationFileError([f"{path}: cannot be read: {_reason(error)}"]) from error
-    return parse_station(text, str(path), folder=path.parent)
 
 
 def parse_station(text: str, where: str, folder: Path) -> StationConfig:
@@ -142,6 +160,7 @@ class _Checker:
         password = self._password()
         tls = self._tls()
         self._uplink()
+        remote = self._remote()
         lines = self._lines()
         if self._problems.found or schedule is None:
             return None
@@ -153,12 +172,14 @@ class _Checker:
             broker=section.broker,
             password=password,
             tls=tls,
-            uplink=section.uplink,
+            uplink=_with_live_slots(section.uplink, schedule),
             outbox=section.outbox,
             replay=replay,
             clock=section.clock,
             lines=lines,
             heads=frozenset(m.serial for line in section.lines for m in line.meters if m.head),
+            commands=section.commands,
+            remote=remote,
         )
 
     def _names(self) -> None:
@@ -223,8 +244,21 @@ class _Checker:
             self._problems.add("$.broker", "password_file needs a username beside it")
         return self._secret(name, "$.broker.password_file")
 
+    def _remote(self) -> RemoteConfig | None:
+        section = self._section.config
+        if section is None:
+            return None
+        key = self._secret(section.public_key_file, "$.config.public_key_file")
+        if key is not None and not is_public_key(key):
+            self._problems.add(
+                "$.config.public_key_file",
+                f"{self._folder / section.public_key_file} holds no public key; "
+                "make a pair with: songlo collector config keygen",
+            )
+        return RemoteConfig(key or "", section.confirm_within_s)
+
     def _secret(self, name: str, key: str) -> str | None:
-        """The password in a file; None, with a problem at `key`, if it cannot be had."""
+        """The text in a file; None, with a problem at `key`, if it cannot be had."""
         path = self._folder / name
         try:
             password = path.read_text(encoding="utf-8").strip()
@@ -232,7 +266,7 @@ class _Checker:
             self._problems.add(key, f"{path} cannot be read: {_reason(error)}")
             return None
         if not password:
-            self._problems.add(key, f"{path} is empty; put the password in it")
+            self._problems.add(key, f"{path} is empty; put what belongs into it")
         return password
 
     def _tls(self) -> Tls | None:
@@ -353,6 +387,16 @@ class _Checker:
         if key not in self._reordered:
             self._reordered[key] = msgspec.structs.replace(profile, order=order)
         return self._reordered[key]
+
+
+def _with_live_slots(uplink: UplinkSection, schedule: Schedule) -> UplinkSection:
+    """The settings by which the last two slots go ahead of a backlog, however long a slot is.
+
+    One whose turn did not come before the next slot, because the uplink was gone or the window full
+    of older ones, would else wait for everything that is older still.
+    """
+    live_age_s = max(uplink.live_age_s, LIVE_SLOTS * schedule.interval.total_seconds())
+    return msgspec.structs.replace(uplink, live_age_s=live_age_s)
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

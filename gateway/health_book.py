@@ -120,6 +120,10 @@ class HealthBook:
         log.warning(
             occurrence.type, line=occurrence.line, meter=occurrence.meter, detail=occurrence.detail
         )
+        self.remember(occurrence)
+
+    def remember(self, occurrence: Occurrence) -> None:
+        """Something that was noted before and has not been kept yet, to be told with the rest."""
         self._occurrences.append(occurrence)
 
     # -- what follows from it

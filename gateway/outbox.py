@@ -7,9 +7,10 @@ know MQTT, lines or what time it is: instants come from its caller.
 import hashlib
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -24,6 +25,7 @@ from gateway.outbox_values import BatchKey, Draft, Held, Late, SlotDone, Stored
 FILE_NAME = "outbox.sqlite3"
 LOCK_NAME = FILE_NAME + LOCK_SUFFIX
 
+_T = TypeVar("_T")
 _EPOCH = re.compile(r"[0-9a-f]{32}")
 
 log = structlog.get_logger("gateway.outbox")
@@ -76,11 +78,13 @@ class Outbox:
         done: Sequence[SlotDone] = (),
         late: Late | None = None,
         release: int | None = None,
+        also: Callable[[sqlite3.Connection], None] | None = None,
     ) -> list[BatchKey]:
         """Keep `drafts` and the marks in one transaction; all durable on return.
 
-        What was held as `release` is held no more. The last of `done` becomes `last_slot()`. `at`
-        is the present instant. On OutboxUnavailable nothing was kept.
+        What was held as `release` is held no more. `also` writes what must be kept with them or
+        not at all; see OutboxFile.write. The last of `done` becomes `last_slot()`. `at` is the
+        present instant. On OutboxUnavailable nothing was kept.
         """
         first, following = self._next, self._next + len(drafts)
         assert following <= SEQ_MAX
@@ -92,6 +96,8 @@ class Outbox:
             mark(db, done, late, at)
             if release is not None:
                 outbox_held.release(db, release)
+            if also is not None:
+                also(db)
 
         try:
             self._file.write(write, sum(len(draft.payload) for draft in drafts))
@@ -119,6 +125,10 @@ class Outbox:
         What was dealt with until now is in `accounted()`. Nobody is wanted any more.
         """
         self._file.write(lambda db: begin_after(db, to_at))
+
+    def transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run `work`, of another table than those of batches, in one durable transaction."""
+        return self._file.write(work)
 
     def apply_acks(self, acks: Sequence[Ack]) -> set[BatchKey]:
         """Take what the collector has; returns what has become delivered by it.

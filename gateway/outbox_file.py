@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar
 
 import structlog
 
-from gateway import outbox_held, outbox_room, outbox_slots
+from gateway import command_memory, outbox_held, outbox_room, outbox_slots
 from gateway.outbox_room import Ballast
 
 _T = TypeVar("_T")
@@ -23,6 +23,9 @@ BUSY_TIMEOUT_S = 5.0
 # the ballast is enough to fold it when the disk is full.
 WAL_PAGES = 256
 PAGE_BYTES = 4096
+# What is read again and again are the marks and the newest batches. SQLite's own limit of 2 MB is
+# reached after days only, which nobody would tell from a leak.
+CACHE_KIB = 512
 PAGES_MIN = 256  # what a file may grow to even when no ballast could be set aside
 ROOM_PAGES = 64  # deleting can need pages of its own: beyond the bound, for that transaction only
 ROOM_BYTES_MIN = 64 * 1024
@@ -68,6 +71,7 @@ SCHEMA: tuple[str, ...] = (
     ) STRICT;
     """,
     outbox_slots.SCHEMA + outbox_held.SCHEMA,
+    command_memory.SCHEMA,
 )
 
 log = structlog.get_logger("gateway.outbox")
@@ -211,6 +215,7 @@ class OutboxFile:
         )
         try:
             db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")

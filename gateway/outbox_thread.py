@@ -5,6 +5,7 @@ for. Owns the thread only; it must not know what the calls do.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -43,11 +44,24 @@ class OutboxThread:
         done: Sequence[SlotDone] = (),
         late: Late | None = None,
         release: int | None = None,
+        also: Callable[[sqlite3.Connection], None] | None = None,
     ) -> list[BatchKey]:
-        """See `Outbox.append`."""
+        """See `Outbox.append`; `also` runs in the outbox's thread."""
         return await self._call(
-            partial(self._outbox.append, drafts, at=at, done=done, late=late, release=release)
+            partial(
+                self._outbox.append,
+                drafts,
+                at=at,
+                done=done,
+                late=late,
+                release=release,
+                also=also,
+            )
         )
+
+    async def transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """See `Outbox.transact`; `work` runs in the outbox's thread."""
+        return await self._call(partial(self._outbox.transact, work))
 
     async def hold(self, boot: str, begun_s: float, content: bytes) -> None:
         """See `Outbox.hold`."""

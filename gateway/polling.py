@@ -10,7 +10,6 @@ again, and reads that belong to no slot after all are sent as a scan that no slo
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -19,7 +18,7 @@ from contract.messages import Clock as ClockState
 from contract.messages import GapReason, ScanKind
 from contract.quality import Quality
 from gateway.anchor import Anchor, anchor
-from gateway.batches import MeterMissing, MeterRow, gap_drafts, scan_drafts
+from gateway.batches import MeterMissing, MeterRow, gap_drafts, redated, scan_drafts
 from gateway.clock import STEP_MIN_S
 from gateway.health_book import Occurrence
 from gateway.held import dated_drafts
@@ -106,6 +105,8 @@ class Poller:
         await self._recall(begin or now)
         self._late.want({mark.slot_at: mark for mark in await self._outbox.retries()}, now)
         await self._report_incident()
+        # What was noted before the time was known, or is left from an earlier run of the parts.
+        await self._keeper.keep()
 
     async def _date(self) -> None:
         """Give scans that were held their time: as slots where these are free."""
@@ -242,7 +243,7 @@ class Poller:
         ended = anchor(self._clock)
         if abs(begun.step_s(ended)) > STEP_MIN_S:
             # The clock was put right meanwhile, so it was wrong before.
-            results = _dated(results, ended)
+            results = redated(results, ended)
             begun_at = ended.instant(begun.s)
         early = timedelta(seconds=STEP_MIN_S)
         if not slot.at - early <= begun_at < slot.at + self._schedule.interval:
@@ -294,13 +295,3 @@ class Poller:
                 Occurrence(self._clock.monotonic_s(), "outbox_replaced", detail=incident[:1000])
             )
             await self._keeper.keep()
-
-
-def _dated(results: Sequence[_Result], now: Anchor) -> list[_Result]:
-    """The results of a scan with the instants that follow from what the clock shows now."""
-    return [
-        replace(item, arrived_at=now.instant(item.arrived_s))
-        if isinstance(item, MeterRow) and item.arrived_s is not None
-        else item
-        for item in results
-    ]

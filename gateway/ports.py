@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from contract.commands import ResultCode
 from contract.messages import Clock as ClockState
 from contract.messages import MissingReason
 from gateway.meters.readout_profile import AnyProfile
@@ -69,6 +70,32 @@ class ReadFailed(Exception):
         super().__init__(f"{reason.value}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSetting:
+    """What became of setting a meter's clock.
+
+    `drift_s` is how much it was ahead of the gateway's, in seconds, `drift_after_s` how much it is
+    after it was set; None where it is not known.
+    """
+
+    code: ResultCode
+    text: str
+    drift_s: float | None = None
+    drift_after_s: float | None = None
+
+
+@runtime_checkable
+class ClockLine(Protocol):
+    """A line whose meters have clocks that can be set."""
+
+    async def set_clock(self, meter: InstalledMeter, limit_s: float) -> ClockSetting:
+        """Set a meter's clock to the station's civil time, if it is at most `limit_s` wrong.
+
+        Raises ReadFailed.
+        """
+        ...
 
 
 class Line(Protocol):

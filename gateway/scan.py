@@ -9,7 +9,8 @@ last and for indices only.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -82,6 +83,8 @@ class Scanner:
         self._clock = clock
         self._heads = frozenset(heads)
         self.health = health
+        self._index_done = asyncio.Event()  # cleared while indices are read
+        self._index_done.set()
         self._states = {line.name: _LineState() for line in lines}
         self._columns = {
             meter.serial: _columns(meter.profile) for line in lines for meter in line.meters
@@ -125,9 +128,10 @@ class Scanner:
         """
         results: dict[str, MeterRow | MeterMissing] = {}
         end_s = self._end_s(deadline)
-        async with asyncio.TaskGroup() as group:
-            for line in self._lines:
-                group.create_task(self._scan_line(_Pass(line, index, end_s, results)))
+        with self._reading_indices(index):
+            async with asyncio.TaskGroup() as group:
+                for line in self._lines:
+                    group.create_task(self._scan_line(_Pass(line, index, end_s, results)))
         return [results[serial] for serial in self.serials]
 
     async def read_late(self, serials: Collection[str], deadline: datetime) -> list[MeterRow]:
@@ -138,12 +142,83 @@ class Scanner:
         wanted = frozenset(serials)
         rows: dict[str, MeterRow] = {}
         end_s = self._end_s(deadline - LATE_MARGIN)
+        with self._reading_indices(True):
+            async with asyncio.TaskGroup() as group:
+                for line in self._lines:
+                    meters = [meter for meter in line.meters if meter.serial in wanted]
+                    if meters:
+                        group.create_task(self._late_line(line, meters, end_s, rows))
+        return [rows[serial] for serial in self.serials if serial in rows]
+
+    @contextmanager
+    def _reading_indices(self, index: bool) -> Iterator[None]:
+        if index:
+            self._index_done.clear()
+        try:
+            yield
+        finally:
+            self._index_done.set()
+
+    # -- on demand
+
+    async def read_on_demand(
+        self,
+        serials: Collection[str],
+        *,
+        turn: Callable[[], Awaitable[None]],
+        still_wanted: Callable[[], bool],
+    ) -> list[MeterRow | MeterMissing]:
+        """Read some meters now, ahead of a regular scan; may be called while one runs.
+
+        `turn` is awaited before each request: it holds back what must not come in the way of
+        others. A meter whose turn comes when it is not `still_wanted` is missing (window_closed).
+        The results are in the order of the station file.
+        """
+        wanted = frozenset(serials)
+        results: dict[str, MeterRow | MeterMissing] = {}
         async with asyncio.TaskGroup() as group:
             for line in self._lines:
                 meters = [meter for meter in line.meters if meter.serial in wanted]
-                if meters:
-                    group.create_task(self._late_line(line, meters, end_s, rows))
-        return [rows[serial] for serial in self.serials if serial in rows]
+                group.create_task(self._demand_line(line, meters, (turn, still_wanted), results))
+        return [results[serial] for serial in self.serials if serial in results]
+
+    async def index_done(self) -> None:
+        """Return when no indices are being read.
+
+        An index scan asks for one meter at a time: one request on demand between each two would
+        make it take twice as long, whatever the priorities.
+        """
+        await self._index_done.wait()
+
+    async def _demand_line(
+        self,
+        line: Line,
+        meters: Sequence[InstalledMeter],
+        manners: tuple[Callable[[], Awaitable[None]], Callable[[], bool]],
+        results: dict[str, MeterRow | MeterMissing],
+    ) -> None:
+        turn, still_wanted = manners
+        for meter in meters:
+            await turn()
+            if not still_wanted():
+                results[meter.serial] = MeterMissing(meter.serial, MissingReason.WINDOW_CLOSED)
+                continue
+            columns, momentary = self._columns[meter.serial], None
+            part = Part.ENERGY if columns.energy else Part.MOMENTARY
+            try:
+                energy = await line.read(meter, part, Priority.ON_DEMAND)
+            except ReadFailed as failure:
+                results[meter.serial] = MeterMissing(meter.serial, failure.reason)
+                self.health.failed(line, meter, failure)
+                continue
+            if columns.energy and columns.momentary:
+                await turn()
+                try:
+                    momentary = await line.read(meter, Part.MOMENTARY, Priority.ON_DEMAND)
+                except ReadFailed:
+                    momentary = None
+            results[meter.serial] = self._whole_row(meter, energy, momentary)
+            self.health.answered(line, meter)
 
     def _end_s(self, deadline: datetime) -> float:
         """`deadline` on the monotonic clock: a step of the time in a scan is no reason to stop."""
@@ -246,20 +321,28 @@ class Scanner:
         """Add the momentary quantities to a meter whose energies are there (else None)."""
         if energy is None:
             return
-        columns = self._columns[meter.serial]
-        values, partial = energy.values, energy.partial
+        columns, momentary = self._columns[meter.serial], None
         if columns.energy and columns.momentary:
             momentary, answered = await self._momentary(one, meter)
             repeated = repeated or not answered
-            partial = partial or momentary is None or momentary.partial
-            values = values if momentary is None else values | momentary.values
         one.answered += 1
         self.health.answered(one.line, meter, repeated=repeated)
         if one.index and energy.clock_ahead_s is not None:
             self.health.meter_clock(one.line, meter, energy.clock_ahead_s)
+        one.results[meter.serial] = self._whole_row(meter, energy, momentary)
+
+    def _whole_row(
+        self, meter: InstalledMeter, energy: MeterValues, momentary: MeterValues | None
+    ) -> MeterRow:
+        """Both parts of a meter; a partial row where its momentary quantities were not had."""
+        columns = self._columns[meter.serial]
+        values, partial = energy.values, energy.partial
+        if columns.energy and columns.momentary:
+            partial = partial or momentary is None or momentary.partial
+            values = values if momentary is None else values | momentary.values
         quality = self._clock_quality() | (Quality.PARTIAL if partial else Quality(0))
         registers = columns.energy + columns.momentary
-        one.results[meter.serial] = _row(meter, registers, energy, values, quality)
+        return _row(meter, registers, energy, values, quality)
 
     async def _momentary(
         self, one: _Pass, meter: InstalledMeter

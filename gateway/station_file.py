@@ -58,7 +58,7 @@ class BrokerSection(_Section, frozen=True):
 class UplinkSection(_Section, frozen=True):
     """How batches are sent: `window` at a time, again after `resend_after_s` up to the maximum.
 
-    A batch younger than `live_age_s` goes ahead of the backlog.
+    A batch younger than `live_age_s`, or than two slots, goes ahead of the backlog.
     """
 
     window: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 20
@@ -87,6 +87,23 @@ class ClockSection(_Section, frozen=True):
     replay: str | None = None
     before_sync: Literal["hold", "send"] = "hold"
     meter_drift_s: _Seconds = 60
+
+
+class CommandsSection(_Section, frozen=True):
+    """What may be commanded: a meter's clock is set when it is at most `clock_limit_s` wrong."""
+
+    clock_limit_s: _Seconds = 60
+
+
+class ConfigSection(_Section, frozen=True):
+    """Station files from the collector: whose signature is good, and when one is taken back.
+
+    One that the collector has not acknowledged a batch under `confirm_within_s` after it was
+    begun is replaced by the last that it had.
+    """
+
+    public_key_file: Annotated[str, msgspec.Meta(min_length=1)]
+    confirm_within_s: _Seconds = 900
 
 
 class ModbusRtuSection(_Section, frozen=True):
@@ -179,4 +196,6 @@ class StationSection(_Section, frozen=True):
     uplink: UplinkSection = UplinkSection()
     outbox: OutboxSection = OutboxSection()
     clock: ClockSection = ClockSection()
+    commands: CommandsSection = CommandsSection()
+    config: ConfigSection | None = None
     profiles: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from contract.messages import ConfigStatus
     from gateway.config import StationConfig
     from gateway.outbox_look import OutboxLook
     from gateway.self_check import Facts, Problem
@@ -28,11 +29,12 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
 ) -> None:
     """Say how this gateway is: what it holds, whether it delivers, what is wrong, what to try."""
-    from gateway.config import StationFileError, load_station  # noqa: PLC0415 - see the docstring
+    from gateway.config import StationFileError  # noqa: PLC0415 - see the docstring
+    from gateway.in_force import station_in_force  # noqa: PLC0415
     from gateway.self_check import problems  # noqa: PLC0415
 
     try:
-        station = load_station(config)
+        station, remote = station_in_force(config)
     except StationFileError as error:
         for text in error.problems:
             typer.echo(text, err=True)
@@ -43,7 +45,8 @@ def status(
         raise typer.Exit(WRONG)
     facts = _facts(station)
     wrong = problems(facts)
-    typer.echo(_json(station, facts, wrong) if as_json else _text(station, facts, wrong))
+    say = _json if as_json else _text
+    typer.echo(say(station, remote, facts, wrong))
     if wrong:
         raise typer.Exit(WRONG)
 
@@ -106,10 +109,13 @@ def _broker_trouble(host: str, port: int) -> str:
     return ""
 
 
-def _text(station: "StationConfig", facts: "Facts", wrong: "list[Problem]") -> str:
+def _text(
+    station: "StationConfig", remote: "ConfigStatus | None", facts: "Facts", wrong: "list[Problem]"
+) -> str:
     runs = f"yes, {facts.holder}" if facts.holder else "no"
     rows = [
         ("station", f"{station.station}, gateway {station.gateway}"),
+        ("file", _file_text(remote)),
         ("runs", runs),
         *(_outbox_rows(facts.outbox) if facts.outbox else []),
         ("disk", f"{facts.free_bytes // 2**20} MB free"),
@@ -123,6 +129,19 @@ def _text(station: "StationConfig", facts: "Facts", wrong: "list[Problem]") -> s
     for problem in wrong:
         lines += [f"WRONG: {problem.what}", f"  try: {problem.remedy}"]
     return "\n".join(lines)
+
+
+def _file_text(remote: "ConfigStatus | None") -> str:
+    """Which station file is in force, and why the last one from the collector is not."""
+    if remote is None:
+        return "its own; none is taken from the collector"
+    text = f"version {remote.version} from the collector" if remote.version else "its own"
+    if remote.trial:
+        text += ", on trial"
+    if remote.refused is not None:
+        refused = remote.refused
+        text += f"; version {refused.version} is not ({refused.code}): {refused.text}"
+    return text
 
 
 def _outbox_rows(outbox: "OutboxLook") -> list[tuple[str, str]]:
@@ -149,12 +168,15 @@ def _outbox_rows(outbox: "OutboxLook") -> list[tuple[str, str]]:
     ]
 
 
-def _json(station: "StationConfig", facts: "Facts", wrong: "list[Problem]") -> str:
+def _json(
+    station: "StationConfig", remote: "ConfigStatus | None", facts: "Facts", wrong: "list[Problem]"
+) -> str:
     outbox = facts.outbox
     return json.dumps(
         {
             "station": station.station,
             "gateway": station.gateway,
+            "config": None if remote is None else _config_object(remote),
             "runs": facts.holder is not None,
             "pid": facts.holder.pid if facts.holder else None,
             "outbox": None if outbox is None else _outbox_object(outbox),
@@ -165,6 +187,18 @@ def _json(station: "StationConfig", facts: "Facts", wrong: "list[Problem]") -> s
             "problems": [{"what": problem.what, "try": problem.remedy} for problem in wrong],
         }
     )
+
+
+def _config_object(remote: "ConfigStatus") -> dict[str, object]:
+    refused = remote.refused
+    return {
+        "version": remote.version,
+        "trial": remote.trial,
+        "highest": remote.highest,
+        "refused": None
+        if refused is None
+        else {"version": refused.version, "code": refused.code, "text": refused.text},
+    }
 
 
 def _outbox_object(outbox: "OutboxLook") -> dict[str, object]:

@@ -51,6 +51,12 @@ class Undated:
         self._clock = clock
         self._boot = boot
         self._hold = hold
+        self._knew = False
+
+    @property
+    def knows_time(self) -> bool:
+        """Whether what happens now can be dated and sent."""
+        return self._is_known()
 
     async def wait(self, interval: timedelta) -> None:
         """Return when the time is known; until then scan and hold, every `interval`.
@@ -59,13 +65,13 @@ class Undated:
         server: the clock is off by seconds a day then.
         """
         await self._send_older()
-        knew = await self._outbox.knew_time(self._boot)
+        knew = self._knew = await self._outbox.knew_time(self._boot)
         last_s = await self._outbox.last_held_s(self._boot)
         due_s = self._clock.monotonic_s() + PATIENCE_S
         if last_s is not None:
             due_s = last_s + interval.total_seconds()
         told = False
-        while not self._is_known(knew):
+        while not self._is_known():
             self._keeper.pulse.beat()
             if not told:
                 log.warning("the time is not known; scans are held until it is")
@@ -82,6 +88,7 @@ class Undated:
             due_s = begun_s + interval.total_seconds()
         if self._clock.state() is ClockState.SYNCED and not knew:
             await self._keeper.know_time(self._boot)
+        self._knew = True
 
     async def oldest(self) -> tuple[Held, HeldScan] | None:
         """The oldest scan that this start of the computer left to be dated."""
@@ -109,10 +116,10 @@ class Undated:
                     return None
         return None
 
-    def _is_known(self, knew: bool) -> bool:
+    def _is_known(self) -> bool:
         if self._clock.now().year < PLAUSIBLE_YEAR:
             return False
-        return knew or not self._hold or self._clock.state() is ClockState.SYNCED
+        return self._knew or not self._hold or self._clock.state() is ClockState.SYNCED
 
     async def _pause(self, seconds: float) -> None:
         await self._clock.sleep_until(self._clock.now() + timedelta(seconds=seconds))

@@ -14,8 +14,18 @@ from datetime import timedelta
 
 import structlog
 
-from contract.messages import Ack, LineStatus, MessageError, Status, decode_ack, encode
+from contract.messages import (
+    Ack,
+    AckEpoch,
+    ConfigStatus,
+    LineStatus,
+    MessageError,
+    Status,
+    decode_ack,
+    encode,
+)
 from contract.topics import AckTopic, BatchTopic, StatusTopic, ack_filter, build
+from gateway.mailbox import Mailbox
 from gateway.mqtt import Broker, BrokerConnection, BrokerLost, Message
 from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
@@ -61,10 +71,11 @@ class _Sent:
 class Uplink:
     """Delivers the batches of one outbox to one broker.
 
-    `lines` gives the state of the lines for the status.
+    `lines` gives the state of the lines for the status, `config` that of the station file. What
+    is neither batch, ack nor status goes through `mailbox`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what is sent comes from many parts
         self,
         broker: Broker,
         identity: Identity,
@@ -72,7 +83,13 @@ class Uplink:
         outbox: OutboxThread,
         clock: Clock,
         lines: Callable[[], list[LineStatus]],
+        *,
+        mailbox: Mailbox | None = None,
+        config: Callable[[], ConfigStatus | None] = lambda: None,
     ) -> None:
+        self.acked = asyncio.Event()  # the collector has a batch of the current epoch
+        self._mailbox = mailbox
+        self._config = config
         self._broker = broker
         self._identity = identity
         self._settings = settings
@@ -142,6 +159,8 @@ class Uplink:
         self._said = None
         self._status_due_s = self._status_earliest_s = 0.0
         connection.subscribe(ack_filter(self._identity.gateway))
+        for topic_filter in self._mailbox.filters if self._mailbox else ():
+            connection.subscribe(topic_filter)
         while True:
             self._wake.clear()
             self.pulse.beat()
@@ -149,7 +168,10 @@ class Uplink:
             try:
                 await self._say_status(connection)
                 await self._take_acks()
+                answered = self._say_mail(connection)
                 wait_s = min(await self._send(connection), self._status_wait_s())
+                if not answered:
+                    wait_s = min(wait_s, RETRY_S)
             except OutboxUnavailable as error:
                 log.error("the outbox cannot be used", error=str(error))  # noqa: TRY400 no trace
                 wait_s = RETRY_S
@@ -198,10 +220,20 @@ class Uplink:
         self._under_way[key] = _Sent(times, time.monotonic() + wait_s * _spread(0.9, 1.1))
         return True
 
+    def _say_mail(self, connection: BrokerConnection) -> bool:
+        """Publish what waits in the mailbox; False when the client takes no more for now."""
+        while self._mailbox is not None and (mail := self._mailbox.next()) is not None:
+            if not connection.publish(Message(*mail)):
+                return False
+            self._mailbox.done()
+        return True
+
     # -- acks
 
     def _receive(self, message: Message) -> None:
         if message.topic != self._ack_topic:
+            if self._mailbox is not None:
+                self._mailbox.deliver(message.topic, message.payload)
             return
         try:
             self._acks.append(decode_ack(message.payload))
@@ -217,6 +249,12 @@ class Uplink:
         self._acks.clear()
         for key in await self._outbox.apply_acks(acks):
             self._under_way.pop(key, None)
+        if any(
+            entry.epoch == self._outbox.epoch and _has_any(entry)
+            for ack in acks
+            for entry in ack.epochs
+        ):
+            self.acked.set()
         silent_s = time.monotonic() - self._acked_s
         self._acked_s = time.monotonic()
         if silent_s < self._settings.resend_after_s:
@@ -245,6 +283,7 @@ class Uplink:
         epochs = epochs[:STATUS_EPOCHS_MAX]
         clock = self._clock.state()
         lines = self._lines()
+        config = self._config()
         # What is worth saying before its time; counts are not.
         news = (
             generation,
@@ -252,6 +291,7 @@ class Uplink:
             usage.waiting == 0,
             clock,
             [(line.line, line.state, line.degraded, line.offline) for line in lines],
+            config,
         )
         if news == self._said and now_s < self._status_due_s:
             return
@@ -268,11 +308,16 @@ class Uplink:
             epochs=epochs,
             outbox=usage,
             lines=lines,
+            config=config,
         )
         if connection.publish(Message(self._status_topic, encode(status), retain=True)):
             self._count += 1
             self._said = news
             self._status_due_s = now_s + self._settings.status_every_s
+
+
+def _has_any(entry: AckEpoch) -> bool:
+    return entry.upto > 0 or bool(entry.also)
 
 
 def _reconnect_delay_s(failures: int) -> float:

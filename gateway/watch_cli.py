@@ -163,10 +163,11 @@ def _is_serial(line: "LineConfig") -> bool:
 
 
 def _station(path: Path) -> "StationConfig":
-    from gateway.config import StationFileError, load_station  # noqa: PLC0415
+    from gateway.config import StationFileError  # noqa: PLC0415
+    from gateway.in_force import station_in_force  # noqa: PLC0415
 
     try:
-        return load_station(path)
+        return station_in_force(path)[0]
     except StationFileError as error:
         for text in error.problems:
             typer.echo(text, err=True)

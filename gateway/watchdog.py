@@ -16,6 +16,11 @@ from gateway.pulse import Pulse
 FEEDS_PER_TIMEOUT = 3  # sd_watchdog_enabled(3) recommends 2: one may come late
 LOOK_S = 20.0  # how often the status is renewed where no watchdog is set
 
+# From the end of one run of the parts to the beginning of the next: a station file is read, the
+# outbox closed, opened and checked, on a card that may be busy with its own affairs.
+RESTART_S_MAX = 900.0
+RESTARTING = "beginning anew with a station file"
+
 _US = 1_000_000
 
 log = structlog.get_logger("gateway.watchdog")
@@ -61,6 +66,37 @@ class ServiceManager:
                 sender.sendto(text.encode(), self._address)
         except OSError as error:
             log.warning("the service manager cannot be told", error=str(error))
+
+
+class Signs:
+    """The signs of life of the parts that run now, which a watch outlives.
+
+    `pulses` are theirs, and between two runs of them the one of the restart. `begun` is set when
+    the first run has begun.
+    """
+
+    def __init__(self) -> None:
+        self.pulses: list[Pulse] = []
+        self.begun = asyncio.Event()
+        self._restart = Pulse("restart", RESTART_S_MAX)
+        self._status: Callable[[], str] = lambda: RESTARTING
+
+    def begin(self, pulses: Sequence[Pulse], status: Callable[[], str]) -> None:
+        """These parts run from now on; `status` gives their line for people."""
+        self._restart.rest()
+        self.pulses[:] = pulses
+        self._status = status
+        self.begun.set()
+
+    def end(self) -> None:
+        """They are stopping; others will begin, or the process ends."""
+        self._restart.beat()
+        self.pulses[:] = [self._restart]
+        self._status = lambda: RESTARTING
+
+    def status(self) -> str:
+        """One line for people."""
+        return self._status()
 
 
 async def watch(

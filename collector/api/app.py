@@ -4,20 +4,25 @@ The only module that names them all; it must not know what runs it, nor open a s
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
-from prometheus_client import CollectorRegistry
 from starlette.responses import JSONResponse
 
-from collector.api.routes import fleet, health, losses, readings, registry, snapshots, states
+from collector.api.routes import (
+    commands,
+    fleet,
+    health,
+    losses,
+    readings,
+    registry,
+    snapshots,
+    states,
+)
 from collector.console import pages
 from collector.console.session import Signer
 from collector.console.web import Console, render_problem
-from collector.ledger import Ledger
-from collector.readings.port import ReadingStore
 from collector.web import problems
 from collector.web.context import Context
 from collector.web.guards import BodyLimit, ProtectiveHeaders
@@ -31,19 +36,11 @@ of the utility's zone. Every request under `/v1` needs an API key. Errors are pr
 """
 
 
-def create_app(
-    *,
-    ledger: Ledger,
-    store: ReadingStore,
-    zone: str,
-    now: Callable[[], datetime],
-    metrics_registry: CollectorRegistry | None = None,
-    session_secret: bytes | None = None,
-) -> FastAPI:
+def create_app(context: Context, *, session_secret: bytes | None = None) -> FastAPI:
     """The API under /v1, the console at /, and /health, /metrics, /openapi.json.
 
-    `zone` is the IANA name in which days begin. `session_secret` signs the console's cookies; the
-    workers of one address share it, and by default it is drawn anew.
+    `session_secret` signs the console's cookies; the workers of one address share it, and by
+    default it is drawn anew.
     """
     app = FastAPI(
         title="Songlo collector",
@@ -54,10 +51,10 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
     )
-    app.state.context = Context(ledger, store, zone, now, metrics_registry)
+    app.state.context = context
     app.state.console = Console(Signer(session_secret))
     v1 = APIRouter(prefix="/v1", responses=problems.responses(401, 403, 422, 503))
-    for part in (snapshots, registry, losses, readings, states, fleet):
+    for part in (snapshots, registry, losses, readings, states, fleet, commands):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)

@@ -5,13 +5,13 @@ They are made from the operations' values by name; it must not compute or look a
 
 from datetime import date, datetime
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from collector.civil import format_instant
 from collector.web.parameters import Instant
-from contract.limits import NAME_CHARS_MAX
+from contract.limits import COMMAND_LIFETIME_MAX_S, NAME_CHARS_MAX
 
 At = Annotated[datetime, PlainSerializer(format_instant, when_used="json")]
 
@@ -290,6 +290,23 @@ class EpochHolesView(View):
     holes: list[tuple[int, int]]
 
 
+class ConfigRefusalView(View):
+    """A signed configuration that is not in force, and why."""
+
+    version: int
+    code: str
+    text: str
+
+
+class ConfigView(View):
+    """Which station file a gateway runs: `version` 0 is its own; `trial` awaits confirmation."""
+
+    version: int
+    trial: bool
+    highest: int
+    refused: ConfigRefusalView | None
+
+
 class GatewayView(View):
     """One gateway: what the ledger has of it and what it said last.
 
@@ -315,6 +332,7 @@ class GatewayView(View):
     limit_bytes: int | None
     held: int | None
     lines: list[LineView]
+    config: ConfigView | None
     batches: int
     reads: int
     duplicates: int
@@ -329,3 +347,68 @@ class GatewayList(View):
 
     gateways: list[GatewayView]
     next: str | None
+
+
+class EventView(View):
+    """Something that a gateway reported."""
+
+    at: At
+    type: str
+    line: str | None
+    meter: str | None
+    detail: str
+
+
+class EventList(View):
+    """The newest events first."""
+
+    events: list[EventView]
+
+
+class CommandRequest(BaseModel):
+    """What a gateway is to do, once. `meters` null: all of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["ping", "read", "set_clock", "reload"]
+    meters: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]],
+            Field(min_length=1, max_length=2_000),
+        ]
+        | None
+    ) = None
+    lifetime_s: Annotated[int, Field(ge=1, le=COMMAND_LIFETIME_MAX_S)] | None = Field(
+        default=None, description="after so long it is not carried out any more"
+    )
+
+
+class CommandResultView(View):
+    """What a gateway answered. `detail` is as in the contract's result message."""
+
+    ok: bool
+    code: str
+    text: str
+    detail: dict[str, Any]
+    answered_at: At
+
+
+class CommandView(View):
+    """A command and what is known of it; `event` is the gateway's record, once it has come."""
+
+    id: str
+    gateway: str
+    kind: str
+    meters: list[str] | None
+    issuer: str
+    issued_at: At
+    expires_at: At
+    state: Literal["issued", "sent", "answered", "expired"]
+    result: CommandResultView | None
+    event: EventView | None
+
+
+class CommandList(View):
+    """The newest commands first."""
+
+    commands: list[CommandView]

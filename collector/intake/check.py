@@ -117,16 +117,16 @@ def _check_table(table: Table) -> Columns | None:
     values: list[Any] = list(chain.from_iterable(rows))
     columns = pack(table.registers, serials, offsets_ms, values, qualities)
     for position, obis in enumerate(table.registers):
-        # A momentary value is any finite number: JSON has no other, and VEE judges it.
-        if obis in _INTEGERS:
-            column = values[position :: len(table.registers)]
-            if columns is None or position in columns.absent:
-                column = _integers(obis, column)
-            low, high = min(column, default=0), max(column, default=0)
-            if low < 0 or high > ENERGY_MAX:
-                raise RejectedError(
-                    "bad_value", f"register {obis}: {low} to {high} is outside of 0 to {ENERGY_MAX}"
-                )
+        # A momentary value is any finite number: JSON has no other, and VEE judges it. An energy
+        # that is packed is at most ENERGY_MAX: more has no room in its 64 bits.
+        if obis not in _INTEGERS or (columns is not None and not columns.has_negative(position)):
+            continue
+        column = _integers(obis, values[position :: len(table.registers)])
+        low, high = min(column, default=0), max(column, default=0)
+        if low < 0 or high > ENERGY_MAX:
+            raise RejectedError(
+                "bad_value", f"register {obis}: {low} to {high} is outside of 0 to {ENERGY_MAX}"
+            )
     return columns
 
 

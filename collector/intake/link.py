@@ -46,6 +46,39 @@ STOP_S = 3.0
 _log = structlog.get_logger(__name__)
 
 
+def start_of(
+    config: BrokerConfig,
+    password: str | None,
+    *,
+    is_passing: bool,
+    messages_max: int = INBOX_MAX,
+) -> wire.Start:
+    """Which broker to connect to and as whom.
+
+    A passing connection has a session that ends with it, and an id that no other has: the broker
+    lets only one of each live.
+    """
+    client_id = f"{config.client_id}-{uuid.uuid4().hex[:8]}" if is_passing else config.client_id
+    tls = config.tls
+    return wire.Start(
+        host=config.host,
+        port=config.port,
+        client_id=client_id,
+        clean_session=is_passing,
+        keepalive_s=config.keepalive_s,
+        messages_max=messages_max,
+        username=config.username,
+        password=password,
+        tls=None
+        if tls is None
+        else wire.Tls(
+            str(tls.ca_file),
+            None if tls.certificate_file is None else str(tls.certificate_file),
+            None if tls.key_file is None else str(tls.key_file),
+        ),
+    )
+
+
 class Link:
     """One connection to the broker, kept up until it is stopped.
 
@@ -66,27 +99,9 @@ class Link:
         self._config = config
         self._inbox_max = inbox_max
         self._pipe_bytes = pipe_bytes
-        passing = reader or config.shared_group is not None
         # Members of a group must not share a session: the broker would let only one of them live.
-        client_id = f"{config.client_id}-{uuid.uuid4().hex[:8]}" if passing else config.client_id
-        tls = config.tls
-        self._start = wire.Start(
-            host=config.host,
-            port=config.port,
-            client_id=client_id,
-            clean_session=passing,
-            keepalive_s=config.keepalive_s,
-            messages_max=inbox_max,
-            username=config.username,
-            password=password,
-            tls=None
-            if tls is None
-            else wire.Tls(
-                str(tls.ca_file),
-                None if tls.certificate_file is None else str(tls.certificate_file),
-                None if tls.key_file is None else str(tls.key_file),
-            ),
-        )
+        passing = reader or config.shared_group is not None
+        self._start = start_of(config, password, is_passing=passing, messages_max=inbox_max)
         self._receiver: _Process | None = None
         self._restart_due_s = 0.0
         self._inbox: deque[Message] = deque()

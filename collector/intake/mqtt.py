@@ -1,13 +1,17 @@
 """The collector's side of the broker, through paho: the only module here that knows of it.
 
-Owns one connection and its making again, step by step and in one thread; it must not know what a
-message means. Messages are taken off the broker's hands (PUBACK) only when the caller says so, so
-that the broker's window of messages in flight bounds what is held, and a persistent session keeps
-what was not dealt with.
+Owns connections and their making again; it must not know what a message means. `Session` is for
+intake, step by step and in one thread: messages are taken off the broker's hands (PUBACK) only when
+the caller says so, so that the broker's window of messages in flight bounds what is held, and a
+persistent session keeps what was not dealt with. `DeskLink` is for the few commands and their
+results.
 """
 
+import contextlib
+import queue
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -25,6 +29,7 @@ from collector.intake.wire import (
     Subscribe,
     Subscribed,
 )
+from contract import topics
 
 # Messages published and not yet taken by the broker, at most; what comes beyond waits here. Few:
 # paho reads as many packets in one go as there are messages under way.
@@ -36,6 +41,9 @@ MESSAGES_AT_ONCE = 20
 RECONNECT_MIN_S = 1.0
 RECONNECT_MAX_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
+
+# Results of commands that nobody has looked at yet, at most: 64 kB each.
+RESULTS_MAX = 200
 
 # How often keepalives and timeouts are looked after.
 CARE_EVERY_S = 1.0
@@ -77,23 +85,7 @@ class Session:
         self._tokens: dict[int, int] = {}
         self._to_publish: dict[str, bytes] = {}
         self._publishing: set[int] = set()
-        self._client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=start.client_id,
-            clean_session=start.clean_session,
-            protocol=paho.MQTTv311,
-            manual_ack=True,
-        )
-        if start.username is not None:
-            self._client.username_pw_set(start.username, start.password)
-        if start.tls is not None:
-            self._client.tls_set(
-                ca_certs=start.tls.ca_file,
-                certfile=start.tls.certificate_file,
-                keyfile=start.tls.key_file,
-                tls_version=ssl.PROTOCOL_TLS_CLIENT,
-            )
-        self._client.connect_timeout = CONNECT_TIMEOUT_S
+        self._client = _client_of(start, manual_ack=True)
         self._client.max_inflight_messages_set(IN_FLIGHT_MAX)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
@@ -270,6 +262,124 @@ class Session:
             return
         payload = bytes(message.payload)
         self._arrived(Arrival(topic, payload, message.retain, message.mid, message.qos))
+
+
+class DeskLink:
+    """A connection that sends commands and configurations and hears the results of all gateways.
+
+    Its session ends with it. `inbox` has (topic, payload) of results; those that find it full are
+    dropped, because the event of a command comes in with the batches anyway. `said` is told what
+    happens to the connection, on paho's thread.
+    """
+
+    def __init__(self, start: Start, said: Callable[[Disconnected | Refused], None]) -> None:
+        self._start = start
+        self._said = said
+        self.inbox: queue.Queue[tuple[str, bytes]] = queue.Queue(RESULTS_MAX)
+        self.refused = ""
+        self._ready = threading.Event()
+        self._client = _client_of(start, manual_ack=False)
+        self._client.reconnect_delay_set(int(RECONNECT_MIN_S), int(RECONNECT_MAX_S))
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
+
+    def start(self) -> None:
+        """Begin to connect, in a thread of paho's; returns at once."""
+        self._client.connect_async(
+            self._start.host, self._start.port, keepalive=self._start.keepalive_s
+        )
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Disconnect in order."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def ready(self, timeout_s: float) -> bool:
+        """Whether it is connected and results are heard; waits for it."""
+        return self._ready.wait(timeout_s)
+
+    def retained(self, topic: str, timeout_s: float) -> bytes | None:
+        """What the broker retains under `topic`; None if nothing came in time."""
+        self._client.subscribe(topic, 1)
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                found, payload = self.inbox.get(timeout=left_s)
+            except queue.Empty:
+                return None
+            if found == topic:
+                return payload
+        return None
+
+    def send(self, topic: str, payload: bytes, *, retain: bool, timeout_s: float) -> bool:
+        """Publish, and wait until the broker has taken it; False if it did not in time."""
+        deadline = time.monotonic() + timeout_s
+        if not self.ready(timeout_s):
+            return False
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return False
+        info.wait_for_publish(max(0.0, deadline - time.monotonic()))
+        return info.is_published()
+
+    # --- on paho's thread ---------------------------------------------------------------------
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        _data: object,
+        _flags: object,
+        reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        if reason.is_failure:
+            self.refused = str(reason)
+            self._said(Refused("connection", self.refused))
+            return
+        client.subscribe(topics.result_filter(), 1)
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _data: object,
+        _flags: object,
+        reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        self._ready.clear()
+        self._said(Disconnected(str(reason)))
+
+    def _on_subscribe(self, *_: object) -> None:
+        self._ready.set()
+
+    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        with contextlib.suppress(UnicodeDecodeError, queue.Full):
+            self.inbox.put_nowait((message.topic, bytes(message.payload)))
+
+
+def _client_of(start: Start, *, manual_ack: bool) -> paho.Client:
+    """A client for this broker, not connected."""
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=start.client_id,
+        clean_session=start.clean_session,
+        protocol=paho.MQTTv311,
+        manual_ack=manual_ack,
+    )
+    if start.username is not None:
+        client.username_pw_set(start.username, start.password)
+    if start.tls is not None:
+        client.tls_set(
+            ca_certs=start.tls.ca_file,
+            certfile=start.tls.certificate_file,
+            keyfile=start.tls.key_file,
+            tls_version=ssl.PROTOCOL_TLS_CLIENT,
+        )
+    client.connect_timeout = CONNECT_TIMEOUT_S
+    return client
 
 
 def _at_once(_client: paho.Client, _data: object, sock: "paho.SocketLike") -> None:

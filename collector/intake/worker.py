@@ -116,11 +116,24 @@ class IntakeWorker:
         self._finishing: _Finishing | None = None
         self._next_tick_s = 0.0
         self._went_round_s = time.monotonic()
+        self._reaches_broker = False
 
     @property
     def hangs(self) -> bool:
         """Whether a step takes longer than any may; may be asked from any thread."""
         return time.monotonic() - self._went_round_s > STEP_S_MAX
+
+    def troubles(self) -> dict[str, str]:
+        """By part what keeps batches from being taken, empty where it is well; from any thread."""
+        return {
+            "broker": ""
+            if self._reaches_broker
+            else "no connection to the broker: see that it runs, and in its log whether it takes"
+            " this collector's name, password and certificate",
+            "intake": f"a step has taken longer than {STEP_S_MAX:.0f} s: start the collector again"
+            if self.hangs
+            else "",
+        }
 
     def stop(self) -> None:
         """Have `run` return after the group in hand; may be called from any thread."""
@@ -209,7 +222,7 @@ class IntakeWorker:
 
     def _greet(self) -> None:
         """After every connection: subscribe, and say to all gateways what is stored."""
-        connected = self._link.connected
+        connected = self._reaches_broker = self._link.connected
         self._metrics.connected.set(connected)
         if connected and self._link.connections != self._connection:
             connection = self._link.connections

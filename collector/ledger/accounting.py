@@ -67,7 +67,11 @@ class AccountingRepository:
         c = receipts.c
         slots, had = self._connection.execute(
             select(func.count(c.slot.distinct()), func.coalesce(func.sum(c.reads), 0)).where(
-                c.gateway.in_(names), c.content == "scan", c.slot >= from_at, c.slot < to_at
+                c.gateway.in_(names),
+                c.content == "scan",
+                c.kind != ScanKind.ON_DEMAND.value,  # was due to nobody but who asked for it
+                c.slot >= from_at,
+                c.slot < to_at,
             )
         ).one()
         missing, in_gaps = self._missing(names, from_at, to_at)
@@ -95,6 +99,7 @@ class AccountingRepository:
             .where(
                 g.gateway.in_(names),
                 g.source.in_(("scan", "slots", "tombstone")),
+                g.kind != ScanKind.ON_DEMAND.value,
                 g.first_at < to_at,
                 g.last_at >= from_at,
                 # A tombstone of a batch that was stored before: its reads are counted as had.

@@ -4,9 +4,11 @@ The same identity (meter, register, instant) with another value is a conflict: k
 and reported. It must not know what is billed from the reads, nor judge what a read is worth.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import repeat
+from operator import itemgetter
 
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -51,12 +53,12 @@ _STORED_POSTGRESQL = """
         ON i.at = asked.at AND i.meter = asked.meter AND i.register = asked.register
 """
 
+_STORABLE = {int, type(None)}
+
 _Row = tuple[int, str, str, int, int, str, int, str, str, int]
 _Identity = tuple[int, str, str]
 
-
-def _identity(row: _Row) -> _Identity:
-    return row[:3]
+_identity: Callable[[_Row], _Identity] = itemgetter(0, 1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,27 +243,32 @@ class IndexReadRepository:
 
 
 def _rows(blocks: Iterable[IndexBlock]) -> Iterator[_Row]:
+    """The values to be stored. Column by column: an index scan is due everywhere at once."""
     for block in blocks:
+        if not block.reads:
+            continue
         slot_ms = to_ms(block.slot)
-        source = (block.gateway, block.epoch, block.seq)
-        columns = [
-            (position, register)
-            for position, register in enumerate(block.registers)
-            if register in _BILLED
-        ]
-        for meter, offset_ms, values, quality in block.reads:
-            at_ms = slot_ms + offset_ms
-            for position, register in columns:
-                value = values[position]
-                if value is not None:
-                    assert type(value) is int, "billing registers are integers: intake checks"
-                    yield (
-                        at_ms,
-                        meter,
-                        register,
-                        value,
-                        slot_ms,
-                        block.kind.value,
-                        quality,
-                        *source,
-                    )
+        meters, offsets_ms, reads, qualities = zip(*block.reads, strict=True)
+        instants_ms = [slot_ms + offset_ms for offset_ms in offsets_ms]
+        for position, register in enumerate(block.registers):
+            if register not in _BILLED:
+                continue
+            values = [read[position] for read in reads]
+            assert set(map(type, values)) <= _STORABLE, (
+                "billing registers are integers: intake checks"
+            )
+            for row in zip(
+                instants_ms,
+                meters,
+                repeat(register),
+                values,
+                repeat(slot_ms),
+                repeat(block.kind.value),
+                qualities,
+                repeat(block.gateway),
+                repeat(block.epoch),
+                repeat(block.seq),
+                strict=False,
+            ):
+                if row[3] is not None:
+                    yield row

@@ -219,6 +219,27 @@ events = Table(
     Column("line", String(64)),
     Column("meter", String(64)),
     Column("detail", Text, nullable=False),
+    Index("ix_events_gateway_at", "gateway", "at"),
+)
+
+# What gateways were told to do. The result is the gateway's word, null until it has come.
+commands = Table(
+    "commands",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("gateway", String(64), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("issuer", String(64), nullable=False),
+    Column("issued_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("published_at", Instant),
+    Column("ok", Boolean),
+    Column("code", String(64)),
+    Column("text", Text),
+    Column("detail", JSON),
+    Column("answered_at", Instant),
+    Index("ix_commands_gateway_issued_at", "gateway", "issued_at"),
 )
 
 quarantine = Table(
@@ -302,6 +323,66 @@ snapshot_lines = Table(
     Column("multiplier_denominator", Integer, nullable=False),
     Column("consumption", BigInteger),
     Column("quality", String(1), nullable=False),
+)
+
+# --- validation, estimation, editing ----------------------------------------------------------
+
+# What rules found. The same thing found again is the same row: `key` is the rule's word for it.
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("rule", String(8), nullable=False),
+    Column("point", String(64), nullable=False),
+    Column("meter", String(64), nullable=False),
+    Column("register", String(32), nullable=False),  # empty: about the meter
+    Column("key", String(128), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("variant", String(16), nullable=False),
+    Column("from_at", Instant, nullable=False),
+    Column("to_at", Instant, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("found_at", Instant, nullable=False),
+    UniqueConstraint(
+        "rule", "point", "meter", "register", "key", "severity", name="uq_findings_identity"
+    ),
+    Index("ix_findings_point_to_at", "point", "to_at"),
+)
+
+# Indices that no gateway read: by hand, in place of what was read, or computed. The newest row of
+# a (meter, register, instant) counts; without a value it withdraws the one before.
+manual_indices = Table(
+    "manual_indices",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("kind", String(16), nullable=False),  # hand, edit, estimate
+    Column("point", String(64), nullable=False),
+    Column("meter", String(64), nullable=False),
+    Column("register", String(32), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("value", BigInteger),
+    Column("method", String(8)),
+    Column("inputs", JSON, nullable=False),
+    Column("original_value", BigInteger),
+    Column("original_read_at", Instant),
+    Column("author", String(64), nullable=False),
+    Column("entered_at", Instant, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("photo", Text),
+    Index("ix_manual_indices_meter_at", "meter", "at"),
+)
+
+# What was decided about a finding; the newest row says how it stands.
+finding_decisions = Table(
+    "finding_decisions",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("finding", ForeignKey("findings.id"), nullable=False, index=True),
+    Column("decision", String(16), nullable=False),
+    Column("author", String(64), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("manual_index", ForeignKey("manual_indices.id")),
 )
 
 # --- people -----------------------------------------------------------------------------------

@@ -27,8 +27,11 @@ from sqlalchemy.exc import (
 from collector.errors import CollectorError, InvalidRequest, LedgerStateError, LedgerUnavailable
 from collector.ledger.accounting import AccountingRepository
 from collector.ledger.audit import AuditRepository
+from collector.ledger.commands import CommandRepository
 from collector.ledger.coverage import CoverageRepository
+from collector.ledger.daily_reads import DailyReadRepository
 from collector.ledger.delivery import DeliveryRepository
+from collector.ledger.findings import FindingRepository, ManualIndexRepository
 from collector.ledger.index_reads import IndexReadRepository
 from collector.ledger.keys import KeyRepository
 from collector.ledger.registry import RegistryRepository
@@ -67,8 +70,12 @@ class UnitOfWork:
         self.snapshots = SnapshotRepository(connection)
         self.keys = KeyRepository(connection)
         self.audit = AuditRepository(connection)
+        self.commands = CommandRepository(connection)
         self.coverage = CoverageRepository(connection)
         self.accounting = AccountingRepository(connection)
+        self.daily_reads = DailyReadRepository(connection)
+        self.findings = FindingRepository(connection)
+        self.manual_indices = ManualIndexRepository(connection)
 
 
 class Ledger:

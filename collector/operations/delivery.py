@@ -20,6 +20,9 @@ from contract.topics import BatchTopic, parse
 
 LIST_MAX = 1_000
 
+# Why an entry is closed: a sentence or two.
+CLOSE_REASON_CHARS_MAX = 500
+
 # Reads may lie this far from their slot (see `collector.intake.check`).
 SLOT_MARGIN_BEFORE = timedelta(days=1)
 SLOT_MARGIN_AFTER = timedelta(days=41)
@@ -197,6 +200,40 @@ def quarantine_retry(
                 uow.delivery.quarantine.ask_retry(entry.id, now)
         detail = {"entries": [entry.id for entry in entries]}
         uow.audit.add(AuditEntry(now, actor, "quarantine.retry", "quarantine", detail))
+    return entries
+
+
+def quarantine_show(ledger: Ledger, entry_id: int) -> QuarantineEntry:
+    """One entry, resolved or not. Raises NotFound."""
+    with ledger.read() as uow:
+        entry = uow.delivery.quarantine.get(entry_id)
+    if entry is None:
+        raise NotFound(
+            f"there is no quarantine entry {entry_id}", hint="songlo collector quarantine list"
+        )
+    return entry
+
+
+def quarantine_close(
+    ledger: Ledger, ids: Sequence[int], *, reason: str, actor: str, now: datetime
+) -> list[QuarantineEntry]:
+    """Say that nothing more will be done about these entries, and why; returns them.
+
+    They stay as they are, out of the list and of `verify`; reason and author go to the audit
+    trail. Raises NotFound for an id that is not open, InvalidRequest without ids or a reason.
+    """
+    reason = reason.strip()
+    if not ids or not reason or len(reason) > CLOSE_REASON_CHARS_MAX:
+        raise InvalidRequest(
+            "closing takes the entries' numbers and a reason"
+            f" of at most {CLOSE_REASON_CHARS_MAX} characters",
+            hint='songlo collector quarantine close 17 --reason "test meter, not installed"',
+        )
+    with ledger.begin() as uow:
+        entries = _entries(uow, ids)
+        uow.delivery.quarantine.resolve([entry.id for entry in entries], now)
+        detail = {"entries": [entry.id for entry in entries], "reason": reason}
+        uow.audit.add(AuditEntry(now, actor, "quarantine.close", "quarantine", detail))
     return entries
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from collector.ledger import Ledger
 from collector.ledger.delivery_views import EpochHoles, GatewayRow
-from contract.messages import LineStatus, Status
+from contract.messages import ConfigStatus, LineStatus, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class GatewayView:
     """One gateway: its delivery state as the ledger has it and as it said last.
 
     `waiting` batches and `used_bytes` of `limit_bytes` are the gateway's own word in its last
-    status, null before the first; `status_at` is when that came. `silent_s` is the time since
+    status, null before the first; `status_at` is when that came. `config` is null where the gateway
+    takes no station file from the collector. `silent_s` is the time since
     anything came. `holes` are epochs of which batches are missing below one that was heard of:
     they are under way or will be declared lost. `lost` counts batches that will never come. `held`
     scans wait for the gateway to learn the time.
@@ -40,6 +41,7 @@ class GatewayView:
     limit_bytes: int | None
     held: int | None
     lines: tuple[LineStatus, ...]
+    config: ConfigStatus | None
     batches: int
     reads: int
     duplicates: int
@@ -93,6 +95,7 @@ def _view(
         limit_bytes=None if outbox is None else outbox.limit_bytes,
         held=None if outbox is None else outbox.held,
         lines=() if status is None else tuple(status.lines),
+        config=None if status is None else status.config,
         batches=row.batches,
         reads=row.reads,
         duplicates=row.duplicates,

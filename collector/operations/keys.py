@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,11 +20,21 @@ from collector.ledger.keys import StoredKey
 
 
 class Scope(StrEnum):
-    """What a key may do. Each one includes those before it."""
+    """What a key may do; `INCLUDED_IN` has which includes which."""
 
     READ = "read"
     SNAPSHOT = "snapshot"
+    COMMAND = "command:send"
     ADMIN = "admin"
+
+
+INCLUDED_IN: Mapping[Scope, frozenset[Scope]] = {
+    Scope.READ: frozenset(Scope),
+    Scope.SNAPSHOT: frozenset({Scope.SNAPSHOT, Scope.ADMIN}),
+    Scope.COMMAND: frozenset({Scope.COMMAND, Scope.ADMIN}),
+    Scope.ADMIN: frozenset({Scope.ADMIN}),
+}
+"""The scopes of which each is enough for what needs the one that it stands beside."""
 
 
 _PREFIX_BYTES = 4
@@ -118,7 +128,7 @@ def revoke_key(ledger: Ledger, *, name: str, now: datetime, actor: str = "comman
     """Revoke the key of this name. Raises NotFound where there is none that is still good."""
     with ledger.begin() as uow:
         if not uow.keys.revoke(name, now):
-            raise NotFound(f"there is no key {name!r} to revoke", hint="list the keys")
+            raise NotFound(f"there is no key {name!r} to revoke", hint="songlo collector key list")
         uow.audit.add(AuditEntry(now, actor, "key.revoke", name, {}))
 
 

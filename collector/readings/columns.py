@@ -5,6 +5,7 @@ buffers, and a process hands them to another as they are. It must not judge valu
 they cannot be packed.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, pairwise
@@ -17,6 +18,9 @@ from contract.messages import MeterRead, Value
 from contract.registers import BY_OBIS
 
 _FORMS_KEPT = 256
+
+# Where in its eight bytes a number has its sign.
+_SIGN_AT = 7 if sys.byteorder == "little" else 0
 
 
 class Columns(msgspec.Struct, frozen=True, array_like=True):
@@ -45,6 +49,11 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
             text = self.names.decode()
             return [text[a:b] for a, b in pairwise(accumulate(lengths, initial=0))]
         return [self.names[a:b].decode() for a, b in pairwise(accumulate(lengths, initial=0))]
+
+    def has_negative(self, position: int) -> bool:
+        """Whether an integer register has a value below zero, which no counted energy is."""
+        # The byte with the sign is below 128 where the value is not negative.
+        return not self.values[8 * position + _SIGN_AT :: 8 * len(self.registers)].isascii()
 
     def column(self, position: int) -> Sequence[Value]:
         """The values of one register, in order."""

@@ -3,7 +3,7 @@
 Handed to `create_app` once and found again through the request; it must not know any route.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, cast
@@ -15,18 +15,26 @@ from starlette.requests import HTTPConnection
 
 from collector.civil import civil_day, zone_info
 from collector.ledger import Ledger
+from collector.operations.commands import Sender
 from collector.readings.port import ReadingStore
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The parts that requests share; all of them are safe to use from several threads."""
+    """The parts that requests share; all of them are safe to use from several threads.
+
+    `intake` tells, by part of it, what is wrong, empty where nothing is; None in a process that
+    takes no batches. `sender` sends commands to gateways; without it they are refused.
+    """
 
     ledger: Ledger
     store: ReadingStore
     zone: str
     now: Callable[[], datetime]
     metrics_registry: CollectorRegistry | None = None
+    intake: Callable[[], Mapping[str, str]] | None = None
+    sender: Sender | None = None
+    command_lifetime_s: int = 120
 
     @property
     def zone_info(self) -> ZoneInfo:

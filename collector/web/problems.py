@@ -24,6 +24,7 @@ from collector.errors import (
     LedgerUnavailable,
     NotFound,
 )
+from collector.operations.commands import BrokerUnavailable
 from collector.operations.keys import KeyRefused
 from collector.readings.port import StoreUnavailable
 from collector.web.parameters import DAY_HINT, INSTANT_HINT
@@ -83,6 +84,7 @@ STATUS_OF: Mapping[type[CollectorError], int] = {
     InvalidRequest: 422,
     LedgerStateError: 503,
     LedgerUnavailable: 503,
+    BrokerUnavailable: 503,
 }
 
 RenderPage = Callable[[Request, Problem], Awaitable[Response | None]]

@@ -9,16 +9,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta, tzinfo
 
+from contract.commands import ResultCode
 from contract.messages import MissingReason
 from gateway.lines.endpoints import IecEndpoint
 from gateway.lines.iec_port import IecPort, SessionFailed
 from gateway.lines.owner import LineOwner
 from gateway.lines.queue import Job
-from gateway.meters.meter_clock import clock_ahead_s
+from gateway.meters.meter_clock import ClockOrder, clock_ahead_s
 from gateway.meters.plan import part_of
 from gateway.meters.readout_decode import codes_of, decode_readout, stranger
-from gateway.meters.readout_profile import ReadBy, ReadoutProfile, ReadoutRegister
-from gateway.ports import Clock, InstalledMeter, MeterValues, Part, Priority, ReadFailed
+from gateway.meters.readout_profile import ClockCodes, ReadBy, ReadoutProfile, ReadoutRegister
+from gateway.ports import (
+    Clock,
+    ClockSetting,
+    InstalledMeter,
+    MeterValues,
+    Part,
+    Priority,
+    ReadFailed,
+)
 from gateway.protocols.iec62056_21 import Session
 from gateway.protocols.iec_events import (
     Block,
@@ -73,6 +82,14 @@ class _Heard:
         return ReadoutText([item for text in self.texts for item in parse_data_sets(text)])
 
 
+@dataclass(slots=True, eq=False)
+class _ClockJob(Job):
+    """Setting a clock, which waits its turn like a read; `setting` is what became of it."""
+
+    order: ClockOrder | None = None
+    setting: ClockSetting | None = None
+
+
 class IecLine(LineOwner[IecPort]):
     """A line of IEC 62056-21 meters as `gateway.ports.Line`, told apart by device address.
 
@@ -111,6 +128,24 @@ class IecLine(LineOwner[IecPort]):
                 return leftover.values
         return await super().read(meter, part, priority, attempts)
 
+    async def set_clock(self, meter: InstalledMeter, limit_s: float) -> ClockSetting:
+        """See `gateway.ports.ClockLine`."""
+        codes = readout_profile(meter).clock
+        if codes is None or codes.write is None:
+            text = f"the profile {meter.profile.name} has no way to set a clock"
+            return ClockSetting(ResultCode.NOT_SUPPORTED, text)
+        async with self._room:
+            loop = asyncio.get_running_loop()
+            order = ClockOrder(codes, self._zone, limit_s)
+            job = _ClockJob(
+                meter, Part.ENERGY, Priority.ON_DEMAND, loop.create_future(), order=order
+            )
+            self._queue.put(job, loop.time())
+            self._wake()
+            await job.outcome
+            assert job.setting is not None
+            return job.setting
+
     async def _open(self) -> IecPort:
         port = IecPort(self._endpoint)
         try:
@@ -121,6 +156,9 @@ class IecLine(LineOwner[IecPort]):
         return port
 
     async def _serve_one(self, connection: IecPort, job: Job) -> None:
+        if isinstance(job, _ClockJob):
+            await self._serve_clock(connection, job)
+            return
         profile = readout_profile(job.meter)
         registers = _registers(profile, job.part)
         if not registers:
@@ -130,9 +168,11 @@ class IecLine(LineOwner[IecPort]):
             return
         begun_s = self._clock.monotonic_s()
         try:
-            readout = await self._converse(connection, job.meter, profile, registers)
+            readout = await self._converse(
+                connection, job.meter, profile, self._task(profile, registers)
+            )
             values = self._decoded(job.meter, profile, registers, readout)
-            values = replace(values, clock_ahead_s=self._clock_ahead_s(readout, begun_s))
+            values = replace(values, clock_ahead_s=self._clock_ahead_s(profile, readout, begun_s))
         except SessionFailed as error:
             self._failed(job, error)
         except ReadFailed as failure:
@@ -147,12 +187,10 @@ class IecLine(LineOwner[IecPort]):
         port: IecPort,
         meter: InstalledMeter,
         profile: ReadoutProfile,
-        registers: tuple[ReadoutRegister, ...],
+        task: Task,
     ) -> ReadoutText:
         """Everything that the meter said in one session."""
-        session = Session(
-            self._task(profile, registers), str(meter.address), self._settings(profile)
-        )
+        session = Session(task, str(meter.address), self._settings(profile))
         silence_s = max(self._silence_s, profile.timing.session_pause_ms / 1000)
         heard = _Heard()
         health, meter_health = self.health, self.health.meters[meter.serial]
@@ -173,6 +211,36 @@ class IecLine(LineOwner[IecPort]):
         meter_health.answered_at = health.answered_at = self._clock.now()
         return heard.readout()
 
+    async def _serve_clock(self, port: IecPort, job: _ClockJob) -> None:
+        """Compare the meter's clock and set it; one that failed is not tried again by itself."""
+        assert job.order is not None
+        profile, order = readout_profile(job.meter), job.order
+        password = self._endpoint.password or profile.password
+
+        async def drift_of(*writing: Command) -> float | None:
+            identity = tuple(
+                Command(CommandType.READ, f"{code}()") for code in profile.identity[:1]
+            )
+            task = Programming((*identity, *writing, *order.reading()), password)
+            readout = await self._converse(port, job.meter, profile, task)
+            self._refuse_stranger(job.meter, profile, readout)
+            return order.drift_s(readout, self._clock.now())
+
+        try:
+            drift_s = await drift_of()
+            setting = order.judge(drift_s, self._clock.now())
+            if setting is None:
+                assert drift_s is not None
+                after_s = await drift_of(*order.writing(drift_s, self._clock.now))
+                setting = order.outcome(drift_s, after_s)
+        except SessionFailed as error:
+            self._give_up(job, ReadFailed(_REASONS[error.failure], error.detail))
+        except ReadFailed as failure:
+            self._give_up(job, failure)
+        else:
+            job.setting = setting
+            self._succeed(job, MeterValues(self._clock.now(), {}))
+
     def _decoded(
         self,
         meter: InstalledMeter,
@@ -185,21 +253,30 @@ class IecLine(LineOwner[IecPort]):
         Raises SessionFailed if it is another meter's, ReadFailed if it has no value.
         """
         arrived_at, arrived_s = self._clock.now(), self._clock.monotonic_s()
-        other = stranger(profile, readout, meter.serial, str(meter.address))
-        if other is not None:
-            self._silence_s = _drain_s(profile)
-            detail = f"the meter says that it is {other}; compare its plate with the station file"
-            raise SessionFailed(Failure.GARBLED, detail)
+        self._refuse_stranger(meter, profile, readout)
         decoded = decode_readout(registers, readout)
         if all(value is None for value in decoded.values.values()):
             raise ReadFailed(MissingReason.NOT_AVAILABLE, "no register has a value")
         return MeterValues(arrived_at, decoded.values, decoded.partial, arrived_s)
 
-    def _clock_ahead_s(self, readout: ReadoutText, begun_s: float) -> float | None:
+    def _clock_ahead_s(
+        self, profile: ReadoutProfile, readout: ReadoutText, begun_s: float
+    ) -> float | None:
         ended_at = self._clock.now()
         lasted_s = self._clock.monotonic_s() - begun_s
         begun_at = ended_at - timedelta(seconds=lasted_s)
-        return clock_ahead_s(readout, self._zone, begun_at, ended_at)
+        codes = profile.clock or ClockCodes()
+        return clock_ahead_s(codes, readout, self._zone, begun_at, ended_at)
+
+    def _refuse_stranger(
+        self, meter: InstalledMeter, profile: ReadoutProfile, readout: ReadoutText
+    ) -> None:
+        """Raises SessionFailed if what answered is another meter."""
+        other = stranger(profile, readout, meter.serial, str(meter.address))
+        if other is not None:
+            self._silence_s = _drain_s(profile)
+            detail = f"the meter says that it is {other}; compare its plate with the station file"
+            raise SessionFailed(Failure.GARBLED, detail)
 
     def _keep_other_part(
         self,

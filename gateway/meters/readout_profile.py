@@ -72,6 +72,21 @@ class ReadoutTiming(Shape, frozen=True):
     after_failure_ms: Milliseconds = 2000
 
 
+class ClockCodes(Shape, frozen=True):
+    """The codes of the meter's own clock, which is set to the station's civil time.
+
+    It is read by R1 commands; `write` says which command sets it, and without it the clock cannot
+    be set. `season` puts the digit before both that says winter (0) or summer (1) time.
+    """
+
+    write: Literal["W1", "W5"] | None = None
+    time: _Code = "0.9.1"
+    date: _Code = "0.9.2"
+    time_form: Literal["hhmmss", "hh:mm:ss"] = "hhmmss"
+    date_form: Literal["YYMMDD", "YY-MM-DD"] = "YYMMDD"
+    season: bool = False
+
+
 class ReadoutProfile(Shape, frozen=True):
     """How one meter model is read over IEC 62056-21.
 
@@ -82,7 +97,8 @@ class ReadoutProfile(Shape, frozen=True):
     `identification` is what such a meter's introduction may begin with, its maker's three letters
     first; it only helps to tell models apart.
     `sign_on_baud` has the rates that a line with such meters may begin at. `password` is sent
-    before commands, as the maker ships it; one of the line's own replaces it.
+    before commands, as the maker ships it; one of the line's own replaces it. `clock` says how the
+    meter's clock is read and set.
     """
 
     protocol: Literal["iec62056_21"]
@@ -97,6 +113,7 @@ class ReadoutProfile(Shape, frozen=True):
     baud_max: _Baud = 9600
     password: Annotated[str, msgspec.Meta(max_length=32)] | None = None
     timing: ReadoutTiming = ReadoutTiming()
+    clock: ClockCodes | None = None
     rating: Rating | None = None
     status: Evidence = Evidence.STANDARD
     family: Text | None = None

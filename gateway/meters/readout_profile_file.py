@@ -24,6 +24,10 @@ def readout_faults(profile: ReadoutProfile) -> Iterator[tuple[str, str]]:
         for key, value in (("u_n_v", profile.rating.u_n_v), ("i_max_a", profile.rating.i_max_a)):
             if not value.is_finite() or value <= 0:
                 yield f"$.rating.{key}", "must be a number above 0"
+    if profile.clock is not None:
+        for key, text in (("time", profile.clock.time), ("date", profile.clock.date)):
+            if parse_code(text) is None:
+                yield f"$.clock.{key}", f"{text!r} is no code such as 0.9.1"
     yield from _registers_faults(profile.registers)
 
 

@@ -41,6 +41,7 @@ from gateway.protocols.iec_events import (
     SetBaud,
     Settings,
     Task,
+    Written,
 )
 from gateway.protocols.iec_messages import (
     BREAK,
@@ -209,7 +210,8 @@ class Session:
             self._give_up(Failure.SILENT, f"{detail}, {REPEATS_MAX + 1} times")
             return
         self._repeats += 1
-        self._send(self._last_sent)
+        stale = self._current is not None and self._current.late is not None
+        self._send(_message(self._current) if stale and self._current else self._last_sent)
 
     def _give_up(self, failure: Failure, detail: str) -> None:
         """End with `Failed`; a meter that may be in programming mode is told so."""
@@ -379,11 +381,17 @@ class Session:
         self._on_block = self._on_answer
         if self._waiting:
             self._current = self._waiting.pop(0)
-            self._send(command(self._current.kind, self._current.data))
+            if self._current.writes:
+                self._on_acknowledged = self._written
+            self._send(_message(self._current))
         else:
             self._send(BREAK)
             self._state = _State.DONE
             self._events.append(Finished())
+
+    def _written(self) -> None:
+        assert self._current is not None
+        self._next_command(Written(self._current))
 
     def _on_answer(self, start: int, text: bytes, end: int) -> None:
         assert self._current is not None
@@ -423,6 +431,11 @@ class Session:
             self._give_up(Failure.BROKEN_OFF, "the meter ended the session")
         else:
             self._give_up(Failure.REFUSED, f"an answer out of order: {_shown(text)}")
+
+
+def _message(current: Command) -> bytes:
+    """A command as it is sent now."""
+    return command(current.kind, current.data if current.late is None else current.late())
 
 
 def _is_error(text: bytes) -> bool:

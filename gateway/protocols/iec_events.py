@@ -3,6 +3,7 @@
 The session itself is `gateway.protocols.iec62056_21`; these must not know how it works.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,10 +38,19 @@ DEFAULTS = Settings()
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One reading command and its data set: `Command(CommandType.READ, "1.8.0()")`."""
+    """One command and its data set: `Command(CommandType.READ, "1.8.0()")`.
+
+    `late` gives the data set at the moment of sending, for what would be old by then: a time.
+    """
 
     kind: CommandType
     data: str
+    late: Callable[[], str] | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something; the meter then acknowledges instead of answering."""
+        return self.kind in (CommandType.WRITE, CommandType.WRITE_FORMATTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,13 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """The meter acknowledged a command that writes."""
+
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Everything that was asked for has been answered or refused."""
 
@@ -134,4 +151,4 @@ class Failed:
     detail: str
 
 
-Event = Send | SetBaud | Identified | Block | Refused | Finished | Failed
+Event = Send | SetBaud | Identified | Block | Refused | Written | Finished | Failed

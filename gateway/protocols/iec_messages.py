@@ -40,7 +40,7 @@ class Option(StrEnum):
 
 
 class CommandType(StrEnum):
-    """Command messages that only read, or that end a session (6.3.5)."""
+    """Command messages of a session (6.3.5)."""
 
     PASSWORD = "P1"  # noqa: S105 the command's name
     PASSWORD_ENCRYPTED = "P2"  # noqa: S105 the command's name
@@ -49,6 +49,8 @@ class CommandType(StrEnum):
     READ_FORMATTED_BLOCKS = "R4"
     READ_PROFILE = "R5"  # the national form: load profiles, in one block
     READ_PROFILE_BLOCKS = "R6"  # the same in partial blocks
+    WRITE = "W1"
+    WRITE_FORMATTED = "W5"  # the national form
     BREAK = "B0"
 
 

@@ -25,6 +25,7 @@ def operations(client: httpx.Client) -> list[tuple[str, str]]:
 
 def call(client: httpx.Client, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
     filled = path.replace("{snapshot_id}", "none").replace("{station}", "none")
+    filled = filled.replace("{gateway}", "none").replace("{command}", "none")
     return client.request(method, filled.replace("{serial}", "none"), headers=headers)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -223,6 +224,23 @@ def test_health_and_metrics(client: httpx.Client) -> None:
     assert health["status"] == "ok"
     assert set(health["parts"]) == {"ledger", "readings"}
     assert client.get("/metrics").headers["Content-Type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    ("part", "status", "code"), [("broker", "degraded", 200), ("intake", "failing", 503)]
+)
+def test_health_of_a_process_that_takes_batches_itself(
+    empty: World, part: str, status: str, code: int
+) -> None:
+    wrong = {"broker": "", "intake": "", part: "it is away; look at it"}
+    empty.app.state.context = replace(empty.app.state.context, intake=lambda: wrong)
+    with client_of(empty.app) as client:
+        answer = client.get("/health")
+    assert answer.status_code == code
+    health = answer.json()
+    assert health["status"] == status
+    assert {name for name, value in health["parts"].items() if value["status"] != "ok"} == {part}
+    assert health["parts"][part]["detail"] == "it is away; look at it"
 
 
 @pytest.mark.parametrize("days", [1])

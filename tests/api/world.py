@@ -21,6 +21,7 @@ from collector.metrics import Metrics
 from collector.operations.keys import add_key
 from collector.operations.registry import import_registry
 from collector.readings.duckdb_store import DuckDbStore
+from collector.web.context import Context
 from contract.messages import (
     Batch,
     Clock,
@@ -76,13 +77,7 @@ def world(folder: Path, *, stations: bool = True, reads: bool = True) -> Iterato
     ledger.migrate()
     store = DuckDbStore(folder / "readings.duckdb")
     made = World(FastAPI(), ledger, store, {})
-    made.app = create_app(
-        ledger=ledger,
-        store=store,
-        zone=ZONE,
-        now=lambda: made.now,
-        metrics_registry=CollectorRegistry(),
-    )
+    made.app = create_app(Context(ledger, store, ZONE, lambda: made.now, CollectorRegistry()))
     for scope in ("read", "snapshot", "admin"):
         made.keys[scope] = add_key(ledger, name=f"{scope}-key", scopes=[scope], now=FIRST_AT)
     if stations:

@@ -1,5 +1,6 @@
 """Scans from before the time was known: held through restarts, dated, or sent as evidence."""
 
+import hashlib
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,10 +11,12 @@ from collector.intake.check import check_batch, check_instants
 from contract.limits import BATCH_BYTES_MAX
 from contract.messages import Batch, Clock, MissingReason, Scan, ScanKind
 from contract.quality import Quality
+from gateway import command_memory
+from gateway.command_memory import Begun
 from gateway.held import held, hold
 from gateway.outbox import FILE_NAME, Outbox
 from gateway.outbox_file import SCHEMA
-from gateway.outbox_values import SlotDone
+from gateway.outbox_values import BatchKey, SlotDone
 from gateway.undated import PATIENCE_S, boot_id
 from tests.gateway_delivery.building import MIB, STATION, epoch, open_outbox, scan_draft
 from tests.gateway_delivery.fakes import VALUE, FakeLine, SteppedClock, SteppingClock, meters
@@ -258,19 +261,41 @@ async def test_a_damaged_held_scan_holds_up_nothing(tmp_path: Path) -> None:
     assert [scan.slot for scan in scans(await world.run())] == [after(30)]
 
 
-def test_an_outbox_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", range(1, len(SCHEMA)))
+def test_an_outbox_of_an_earlier_version_is_brought_up_to_date(
+    tmp_path: Path, version: int
+) -> None:
+    """Nothing of it is lost, and what came with later versions works."""
     db = sqlite3.connect(tmp_path / FILE_NAME)
-    db.executescript(f"{SCHEMA[0]} PRAGMA user_version = 1;")
+    db.executescript(f"{''.join(SCHEMA[:version])} PRAGMA user_version = {version};")
     slot_ms = round(after(0).timestamp() * 1000)
     db.execute("INSERT INTO facts VALUES ('last_slot', ?)", (slot_ms,))
+    db.execute("INSERT INTO epochs (epoch, next) VALUES (?, 2)", ("e" * 32,))
+    payload = scan_draft(0).payload
+    db.execute(
+        "INSERT INTO batches (epoch_id, seq, slot_at, appended_at, worth, bytes, sha256)"
+        " VALUES (1, 1, ?, ?, 0, ?, ?)",
+        (slot_ms, slot_ms, len(payload), hashlib.sha256(payload).digest()),
+    )
+    db.execute("INSERT INTO payloads VALUES (1, ?)", (payload,))
+    if version >= 2:
+        db.execute(
+            "INSERT INTO held (boot, begun_ms, bytes, content) VALUES ('boot-1', 7000, 2, x'7b7d')"
+        )
     db.commit()
     db.close()
     outbox = open_outbox(tmp_path)
+    (waiting,) = outbox.pending(9, live_since=after(0))
+    assert (waiting.key, waiting.payload) == (BatchKey("e" * 32, 1), payload)
     assert outbox.last_slot() == after(0)
-    assert (outbox.accounted(), outbox.slots_after(after(-60))) == ([], [])
+    assert outbox.usage().held == (1 if version >= 2 else 0)
+    assert (outbox.accounted(), outbox.slots_after(after(-60))) == ([], [after(0)])
     outbox.append([], at=after(30), done=[SlotDone(after(30))])
     outbox.begin_after(after(-30))
     assert outbox.accounted() == [(after(0), after(30))]
+    begun = Begun("c1", "read", "test", after(60))
+    outbox.transact(command_memory.begin(begun, after(30)))
+    assert outbox.transact(command_memory.unfinished) == [begun]
     outbox.close()
 
 

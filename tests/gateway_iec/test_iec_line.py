@@ -5,7 +5,7 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
 from pathlib import Path
 
@@ -79,11 +79,11 @@ def installed(*addresses: str, profile: ReadoutProfile | None = None) -> list[In
 
 @asynccontextmanager
 async def running(
-    device: Path, meters: Sequence[InstalledMeter], **settings: object
+    device: Path, meters: Sequence[InstalledMeter], zone: tzinfo = UTC, **settings: object
 ) -> AsyncIterator[IecLine]:
     """A line that is served as long as the block lasts."""
     endpoint = IecEndpoint(str(device), **{"baud": 2400, **settings})  # type: ignore[arg-type]  # given by keyword
-    line = IecLine("line-1", endpoint, meters, StillClock())
+    line = IecLine("line-1", endpoint, meters, StillClock(), zone)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(line.run())
         try:

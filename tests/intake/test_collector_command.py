@@ -117,6 +117,57 @@ def test_from_migration_to_an_orderly_end(site: Site, mosquitto: Mosquitto) -> N
     assert "0 repeats" in site.run("compact")
 
 
+def test_health_tells_that_the_broker_is_away_and_that_it_is_back(
+    site: Site, mosquitto: Mosquitto
+) -> None:
+    def parts() -> dict[str, dict[str, str]]:
+        return dict(json.loads(site.get("/health"))["parts"])
+
+    site.run("migrate")
+    with site.running():
+        until(site.answers, "the API does not answer", 60)
+        until(lambda: parts()["broker"]["status"] == "ok", "not connected", 30)
+        assert parts()["intake"]["status"] == "ok"
+        mosquitto.kill()
+        until(lambda: parts()["broker"]["status"] == "failing", "nobody notices", 30)
+        health = json.loads(site.get("/health"))
+        assert health["status"] == "degraded"
+        assert "see that it runs" in health["parts"]["broker"]["detail"]
+        mosquitto.start()
+        until(lambda: parts()["broker"]["status"] == "ok", "not connected again", 60)
+
+
+def test_keys_are_listed_and_revoked(site: Site) -> None:
+    site.run("migrate")
+    assert "songlo collector key add" in site.run("key", "list")
+    key = site.run("key", "add", "desk", "--scope", "snapshot", "--days", "7").strip()
+    listed = site.run("key", "list")
+    assert "desk" in listed
+    assert "snapshot" in listed
+    assert "expires 2" in listed
+    assert key.split("_")[1] in listed
+    assert key.split("_")[2] not in listed
+    assert "desk is revoked" in site.run("key", "revoke", "desk")
+    assert "revoked 2" in site.run("key", "list")
+    assert "key list" in site.run("key", "revoke", "desk", code=1)
+
+
+def test_an_entry_in_quarantine_is_shown_and_closed(site: Site, mosquitto: Mosquitto) -> None:
+    site.run("migrate")
+    with site.running("--role", "intake"), Gateway(mosquitto.port) as gateway:
+        _send_until_acked(gateway, b"{\xff nothing")
+        listed = site.run("quarantine", "list")
+        number = listed.split()[0]
+        shown = site.run("quarantine", "show", number)
+        assert "not_json" in shown
+        assert "open" in shown
+        assert "nothing" in shown
+        assert "reason" in site.run("quarantine", "close", number, "--reason", "", code=1)
+        site.run("quarantine", "close", number, "--reason", "a lamp, not a meter")
+        assert "nothing is in quarantine" in site.run("quarantine", "list")
+        assert "resolved" in site.run("quarantine", "show", number)
+
+
 def test_intake_without_the_api(site: Site, mosquitto: Mosquitto) -> None:
     site.run("migrate")
     with site.running("--role", "intake") as process, Gateway(mosquitto.port) as gateway:

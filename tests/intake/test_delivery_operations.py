@@ -228,7 +228,7 @@ def test_quarantine_that_passes_todays_rules_is_stored_under_its_own_receipt(
 ) -> None:
     with Gateway(mosquitto.port) as gateway:
         with monkeypatch.context() as yesterday:
-            yesterday.setattr("collector.intake.check.ENERGY_MAX", 100)
+            yesterday.setattr("collector.intake.check.QUALITY_MAX", -1)
             Pipeline(ledger, store, system_now, Metrics()).claim(
                 [
                     Message(
@@ -238,7 +238,7 @@ def test_quarantine_that_passes_todays_rules_is_stored_under_its_own_receipt(
                 ]
             )
         codes = {entry.code for entry in delivery.quarantine_list(ledger)}
-        assert codes == {"bad_value", "not_json"}
+        assert codes == {"bad_quality", "not_json"}
         asked = delivery.quarantine_retry(ledger, [], actor="test", now=system_now())
         assert len(asked) == 2
         with intake(ledger, store, mosquitto.port):
@@ -295,6 +295,31 @@ def test_a_refused_read_comes_again_with_its_batch(
         gateway.wait_acked(1)
     assert delivery.quarantine_list(ledger) == []
     assert delivery.verify(ledger, store).problems == ()
+
+
+def test_an_entry_is_closed_once_with_a_reason_and_stays_as_evidence(
+    ledger: Ledger, store: DuckDbStore
+) -> None:
+    pipeline = Pipeline(ledger, store, system_now, Metrics())
+    topic = topics.build(topics.BatchTopic("GW1", "0" * 32, 1))
+    pipeline.claim([Message(topic, b"never any good")])
+    (entry,) = delivery.quarantine_list(ledger)
+    for ids, reason in (([entry.id], "  "), ([], "why"), ([entry.id], "x" * 501)):
+        with pytest.raises(InvalidRequest):
+            delivery.quarantine_close(ledger, ids, reason=reason, actor="t", now=system_now())
+    delivery.quarantine_close(ledger, [entry.id], reason="a test", actor="t", now=system_now())
+    assert delivery.quarantine_list(ledger) == []
+    assert not any("quarantine" in p for p in delivery.verify(ledger, None).problems)
+    kept = delivery.quarantine_show(ledger, entry.id)
+    assert kept.payload == b"never any good"
+    assert kept.resolved_at is not None
+    with ledger.read() as uow:
+        said = [one for one in uow.audit.newest(10) if one.action == "quarantine.close"]
+    assert [(one.actor, one.detail["reason"]) for one in said] == [("t", "a test")]
+    with pytest.raises(NotFound):
+        delivery.quarantine_close(ledger, [entry.id], reason="again", actor="t", now=system_now())
+    with pytest.raises(NotFound):
+        delivery.quarantine_show(ledger, 10_000)
 
 
 def test_retrying_what_is_not_open_is_refused(ledger: Ledger) -> None:

@@ -11,9 +11,17 @@ from sqlalchemy.exc import IntegrityError
 
 from collector.errors import InvalidRequest, LedgerStateError, LedgerUnavailable
 from collector.ledger import Ledger
+from collector.ledger.findings import (
+    Decision,
+    FindingFilter,
+    ManualIndex,
+    ManualKind,
+    NewDecision,
+)
 from collector.ledger.schema import current_revision, head_revision, revisions, upgrade
 from collector.ledger.tables import metadata
 from collector.operations.snapshots import create_snapshot
+from collector.vee.values import Finding, Severity
 from tests.ledger.building import FILES, NOW, import_files, midnight, put
 from tests.services.process import free_port
 
@@ -95,6 +103,12 @@ def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
         "DELETE FROM snapshots",
         "UPDATE snapshot_lines SET consumption = 0",
         "DELETE FROM snapshot_lines",
+        "UPDATE findings SET severity = 'warning'",
+        "DELETE FROM findings",
+        "UPDATE finding_decisions SET reason = 'x'",
+        "DELETE FROM finding_decisions",
+        "UPDATE manual_indices SET value = 0",
+        "DELETE FROM manual_indices",
     ],
 )
 def test_the_database_refuses_to_amend_what_is_billed(
@@ -110,6 +124,16 @@ def test_the_database_refuses_to_amend_what_is_billed(
         actor="tester",
         now=NOW,
     )
+    with ledger.begin() as uow:
+        at = midnight("2026-10-01")
+        uow.findings.add(
+            [Finding("V01", Severity.WARNING, "T1/a", "M1", "", "k", at, at, facts={})], NOW
+        )
+        (stored,) = uow.findings.find(FindingFilter(), 1)
+        uow.findings.decide([NewDecision(stored.id, Decision.ACCEPT, "tester", NOW, "seen")])
+        uow.manual_indices.add(
+            ManualIndex(ManualKind.HAND, "T1/a", "M1", "1-0:1.8.0", at, 1, "tester", NOW, "read")
+        )
     with (
         pytest.raises(IntegrityError, match="append-only"),
         ledger._engine.begin() as connection,

@@ -17,16 +17,24 @@ router = APIRouter(tags=["health"])
 
 _OK = HealthPart(status="ok")
 
+# Without these a collector is of no use, and is best started again; others come back by themselves.
+_VITAL = {"ledger", "intake"}
+
 
 @router.get(
     "/health",
     summary="Is the collector well?",
-    responses={503: {"model": Health, "description": "The ledger cannot be used"}},
+    responses={503: {"model": Health, "description": "The ledger cannot be used, or intake hangs"}},
 )
 def health(context: ContextParameter, response: Response) -> Health:
-    """200 while the ledger answers, `degraded` if only the reading store does not; else 503."""
+    """200 while ledger and intake work, `degraded` if only others of its parts do not; else 503.
+
+    `broker` and `intake` are parts of a collector that takes batches itself.
+    """
     parts = {"ledger": _ledger(context), "readings": _readings(context)}
-    if parts["ledger"].status != "ok":
+    for name, detail in (context.intake() if context.intake is not None else {}).items():
+        parts[name] = HealthPart(status="failing", detail=detail) if detail else _OK
+    if any(name in _VITAL and part.status != "ok" for name, part in parts.items()):
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         return Health(status="failing", version=version("songlo"), parts=parts)
     is_well = all(part.status == "ok" for part in parts.values())

@@ -53,6 +53,19 @@ def test_a_short_file_gets_its_defaults() -> None:
     assert config.lines[0].meters[0].profile.name == "eastron-sdm630"
 
 
+@pytest.mark.parametrize(
+    ("more", "live_age_s"),
+    [
+        ("schedule: {interval_min: 1}\n", 600),
+        ("schedule: {interval_min: 5}\n", 600),
+        ("schedule: {interval_min: 15}\n", 1_800),
+        ("schedule: {interval_min: 15}\nuplink: {live_age_s: 7200}\n", 7_200),
+    ],
+)
+def test_the_last_two_slots_are_live_however_long_a_slot_is(more: str, live_age_s: float) -> None:
+    assert parse(GOOD + more).uplink.live_age_s == live_age_s
+
+
 def test_the_example_that_comes_along_is_in_order() -> None:
     example = Path(firmware_config.__file__).parent / "stations" / "example.yaml"
     assert load_station(example).station == "PA25SL-T012"
@@ -241,7 +254,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_lines() -> None:
 def test_an_empty_password_is_refused(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("\n")
     text = GOOD.replace("{host: 127.0.0.1}", "{host: h, username: u, password_file: password}")
-    assert "is empty; put the password in it" in problems(text, tmp_path)[0]
+    assert "is empty; put what belongs into it" in problems(text, tmp_path)[0]
     (tmp_path / "password").write_text("secret\n")
     assert parse(text, tmp_path).password == "secret"
 

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.meters.meter_clock import clock_ahead_s
+from gateway.meters.readout_profile import ClockCodes
 from gateway.protocols.readout import ReadoutText, parse_data_sets
 
 HANOI = ZoneInfo("Asia/Ho_Chi_Minh")
@@ -34,4 +35,4 @@ ENDED = BEGUN + timedelta(seconds=20)
 )
 def test_how_far_it_is_off(text: str, ahead_s: float | None) -> None:
     readout = ReadoutText(parse_data_sets(text))
-    assert clock_ahead_s(readout, HANOI, BEGUN, ENDED) == ahead_s
+    assert clock_ahead_s(ClockCodes(), readout, HANOI, BEGUN, ENDED) == ahead_s

@@ -16,7 +16,7 @@ from collector.billing.exports.previews import previews_csv, previews_json
 from collector.billing.rating.pieces import PriceSplit
 from collector.billing.rating.tariff import Header
 from collector.civil import DEFAULT_ZONE, zone_info
-from collector.cli_errors import reported
+from collector.cli_common import reported
 from collector.console.bill_text import bill_text
 from collector.console.locale import speech
 from collector.errors import NotFound

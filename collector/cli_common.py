@@ -1,0 +1,54 @@
+"""What the commands of `songlo collector` have in common: options, errors as messages, who acts.
+
+It must not know any command.
+"""
+
+import contextlib
+import getpass
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collector.config import CollectorConfig, load_config
+from collector.errors import CollectorError
+from collector.readings.port import StoreUnavailable
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="The collector file (docs/collector-file.md).")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done and change nothing.")
+]
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """Expected failures as one message with its hint, and exit code 1."""
+    try:
+        yield
+    except CollectorError as error:
+        typer.echo(f"error: {error}", err=True)
+        if error.hint:
+            typer.echo(f"hint: {error.hint}", err=True)
+        raise typer.Exit(1) from error
+    except StoreUnavailable as error:
+        typer.echo(f"error: {error}", err=True)
+        typer.echo("hint: see that the reading store runs and can be reached", err=True)
+        raise typer.Exit(1) from error
+
+
+def actor() -> str:
+    """Who gives the command, for the audit trail: the login name, cut to what it holds."""
+    try:
+        return f"command:{getpass.getuser()}"[:64]
+    except (KeyError, OSError):  # an account without a name
+        return "command"
+
+
+def load_config_or_exit(path: Path) -> CollectorConfig:
+    """The collector file; its faults are printed and end the command."""
+    with reported():
+        return load_config(path)
+    raise AssertionError("unreachable")

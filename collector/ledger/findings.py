@@ -1,0 +1,393 @@
+"""Findings, what was decided of them, and indices that people put in: rows added, never changed.
+
+It must not know what a rule looks for, nor whether a decision is allowed.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select
+
+from collector.ledger.statements import upsert
+from collector.ledger.tables import finding_decisions, findings, manual_indices, points
+from collector.vee.values import Fact, Finding, Severity
+
+# How many names one statement has.
+NAMES_MAX = 500
+
+
+class Decision(StrEnum):
+    """What becomes of a finding."""
+
+    ACCEPT = "accept"  # what was read is right
+    ESTIMATE = "estimate"  # an estimate stands in its place
+    EDIT = "edit"  # an index that a person gives stands in its place
+    RE_READ = "re_read"  # the meter is to be read again; still open
+    GONE = "gone"  # a later run does not find it any more
+    REOPENED = "reopened"  # a later run finds it again
+
+
+OPEN = frozenset({Decision.RE_READ, Decision.REOPENED})
+"""After these a finding still waits for someone, as it does before any decision."""
+
+
+class ManualKind(StrEnum):
+    """What an index that no gateway read is."""
+
+    HAND = "hand"  # read from the display by a person, at that instant
+    EDIT = "edit"  # stands for a day in place of what was read
+    ESTIMATE = "estimate"  # computed
+
+
+@dataclass(frozen=True, slots=True)
+class ManualIndex:
+    """An index put in by a person, or computed at a person's word.
+
+    `value` None withdraws what was put in before. `original_*` are what stood there then.
+    """
+
+    kind: ManualKind
+    point: str
+    meter: str
+    register: str
+    at: datetime
+    value: int | None
+    author: str
+    entered_at: datetime
+    reason: str
+    method: str | None = None
+    inputs: Mapping[str, Fact] | None = None
+    original_value: int | None = None
+    original_read_at: datetime | None = None
+    photo: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFinding:
+    """A finding in the queue, with how it stands; `decision` None: nobody has decided yet."""
+
+    id: int
+    finding: Finding
+    found_at: datetime
+    decision: Decision | None
+    author: str | None
+    decided_at: datetime | None
+    reason: str | None
+
+    @property
+    def open(self) -> bool:
+        """Whether it waits for someone."""
+        return self.decision is None or self.decision in OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class FindingFilter:
+    """Which findings are asked for; what is None does not matter."""
+
+    ids: Collection[int] | None = None
+    rule: str | None = None
+    severity: Severity | None = None
+    station: str | None = None
+    point: str | None = None
+    meter: str | None = None
+    from_at: datetime | None = None  # findings that reach beyond it
+    to_at: datetime | None = None  # findings that begin before it
+    open: bool | None = True
+
+
+@dataclass(frozen=True, slots=True)
+class NewDecision:
+    """What someone decided of a finding."""
+
+    finding: int
+    decision: Decision
+    author: str
+    at: datetime
+    reason: str
+    manual_index: int | None = None
+
+
+_FINDING = (
+    findings.c.rule,
+    findings.c.severity,
+    findings.c.point,
+    findings.c.meter,
+    findings.c.register,
+    findings.c.key,
+    findings.c.from_at,
+    findings.c.to_at,
+    findings.c.facts,
+    findings.c.variant,
+)
+
+
+class FindingRepository:
+    """The queue of findings within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, found: Collection[Finding], now: datetime) -> int:
+        """Put findings in the queue; those that are there stay as they are. How many are new."""
+        rows = [
+            {
+                "rule": one.rule,
+                "severity": one.severity.value,
+                "point": one.point,
+                "meter": one.meter,
+                "register": one.register,
+                "key": one.key,
+                "variant": one.variant,
+                "from_at": one.from_at,
+                "to_at": one.to_at,
+                "facts": dict(one.facts),
+                "found_at": now,
+            }
+            # In the order of the key: two runs with the same findings wait for each other in turn.
+            for one in sorted(found, key=identity)
+        ]
+        if not rows:
+            return 0
+        statement = upsert(self._connection, findings).returning(findings.c.id)
+        return len(self._connection.execute(statement, rows).all())
+
+    def find(self, wanted: FindingFilter, limit: int, *, after_id: int = 0) -> list[StoredFinding]:
+        """Findings in the order in which they were found, with an id above `after_id`."""
+        latest = _latest()
+        query = (
+            select(
+                findings.c.id,
+                *_FINDING,
+                findings.c.found_at,
+                finding_decisions.c.decision,
+                finding_decisions.c.author,
+                finding_decisions.c.at,
+                finding_decisions.c.reason,
+            )
+            .select_from(_with_decision(latest))
+            .where(findings.c.id > after_id, *_conditions(wanted))
+            .order_by(findings.c.id)
+            .limit(limit)
+        )
+        return [_stored(row) for row in self._connection.execute(query)]
+
+    def counts(self, wanted: FindingFilter) -> dict[tuple[str, Severity], int]:
+        """How many findings there are, by rule and severity."""
+        query = (
+            select(findings.c.rule, findings.c.severity, func.count().label("findings"))
+            .select_from(_with_decision(_latest()))
+            .where(*_conditions(wanted))
+            .group_by(findings.c.rule, findings.c.severity)
+        )
+        return {
+            (rule, Severity(severity)): count
+            for rule, severity, count in self._connection.execute(query)
+        }
+
+    def of_points(
+        self, names: Collection[str], from_at: datetime, to_at: datetime
+    ) -> list[StoredFinding]:
+        """All findings of these points that lie within [from_at, to_at], decided or not."""
+        found: list[StoredFinding] = []
+        for part in _parts(names):
+            query = (
+                select(
+                    findings.c.id,
+                    *_FINDING,
+                    findings.c.found_at,
+                    finding_decisions.c.decision,
+                    finding_decisions.c.author,
+                    finding_decisions.c.at,
+                    finding_decisions.c.reason,
+                )
+                .select_from(_with_decision(_latest()))
+                .where(
+                    findings.c.point.in_(part),
+                    findings.c.to_at.between(_at(from_at), _at(to_at)),
+                    findings.c.from_at >= _at(from_at),
+                )
+                .order_by(findings.c.id)
+            )
+            found += [_stored(row) for row in self._connection.execute(query)]
+        return found
+
+    def decide(self, decisions: Collection[NewDecision]) -> None:
+        """Add decisions; the newest of a finding says how it stands."""
+        rows = [
+            {
+                "finding": one.finding,
+                "decision": one.decision.value,
+                "author": one.author,
+                "at": one.at,
+                "reason": one.reason,
+                "manual_index": one.manual_index,
+            }
+            for one in decisions
+        ]
+        if rows:
+            self._connection.execute(insert(finding_decisions), rows)
+
+    def history(self, finding_id: int) -> list[NewDecision]:
+        """All that was decided of a finding, oldest first."""
+        c = finding_decisions.c
+        rows = self._connection.execute(
+            select(c.finding, c.decision, c.author, c.at, c.reason, c.manual_index)
+            .where(c.finding == finding_id)
+            .order_by(c.id)
+        )
+        return [
+            NewDecision(finding, Decision(decision), author, at, reason, manual)
+            for finding, decision, author, at, reason, manual in rows
+        ]
+
+
+class ManualIndexRepository:
+    """Indices that no gateway read, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, new: ManualIndex) -> int:
+        """Add one; its id."""
+        values = {
+            "kind": new.kind.value,
+            "point": new.point,
+            "meter": new.meter,
+            "register": new.register,
+            "at": new.at,
+            "value": new.value,
+            "method": new.method,
+            "inputs": dict(new.inputs or {}),
+            "original_value": new.original_value,
+            "original_read_at": new.original_read_at,
+            "author": new.author,
+            "entered_at": new.entered_at,
+            "reason": new.reason,
+            "photo": new.photo,
+        }
+        found: int = self._connection.execute(
+            insert(manual_indices).values(values).returning(manual_indices.c.id)
+        ).scalar_one()
+        return found
+
+    def standing(
+        self, meters: Collection[str], from_at: datetime, to_at: datetime
+    ) -> list[ManualIndex]:
+        """What counts with from_at <= at <= to_at: the newest of each, less what was withdrawn.
+
+        A read by hand is a fact beside the others; edits and estimates replace each other.
+        """
+        c = manual_indices.c
+        newest: dict[tuple[str, str, datetime, bool], ManualIndex] = {}
+        for part in _parts(meters):
+            rows = self._connection.execute(
+                select(*_MANUAL)
+                .where(c.meter.in_(part), c.at.between(_at(from_at), _at(to_at)))
+                .order_by(c.id)
+            )
+            for row in rows:
+                one = _manual(row)
+                by_hand = one.kind is ManualKind.HAND
+                newest[one.meter, one.register, one.at, by_hand] = one
+        return [one for one in newest.values() if one.value is not None]
+
+
+_MANUAL = tuple(
+    manual_indices.c[name]
+    for name in (
+        "kind",
+        "point",
+        "meter",
+        "register",
+        "at",
+        "value",
+        "author",
+        "entered_at",
+        "reason",
+        "method",
+        "inputs",
+        "original_value",
+        "original_read_at",
+        "photo",
+    )
+)
+
+
+def identity(one: Finding) -> tuple[str, str, str, str, str, str]:
+    """What makes a finding the same when it is found again."""
+    return one.rule, one.point, one.meter, one.register, one.key, one.severity.value
+
+
+def _at(at: datetime) -> Any:  # noqa: ANN401  SQLAlchemy binds it by the column's type
+    return at
+
+
+def _manual(row: Sequence[Any]) -> ManualIndex:
+    kind, *rest = row
+    return ManualIndex(ManualKind(kind), *rest)
+
+
+def _latest() -> Any:  # noqa: ANN401  a subquery of two columns
+    return (
+        select(finding_decisions.c.finding, func.max(finding_decisions.c.id).label("id"))
+        .group_by(finding_decisions.c.finding)
+        .subquery()
+    )
+
+
+def _with_decision(latest: Any) -> Any:  # noqa: ANN401  a join
+    return findings.outerjoin(latest, latest.c.finding == findings.c.id).outerjoin(
+        finding_decisions, finding_decisions.c.id == latest.c.id
+    )
+
+
+def _conditions(wanted: FindingFilter) -> Iterator[ColumnElement[bool]]:
+    c = findings.c
+    for column, value in (
+        (c.rule, wanted.rule),
+        (c.severity, None if wanted.severity is None else wanted.severity.value),
+        (c.point, wanted.point),
+        (c.meter, wanted.meter),
+    ):
+        if value is not None:
+            yield column == value
+    if wanted.ids is not None:
+        yield c.id.in_(sorted(wanted.ids))
+    if wanted.station is not None:
+        yield c.point.in_(select(points.c.point).where(points.c.station == wanted.station))
+    if wanted.from_at is not None:
+        yield c.to_at >= wanted.from_at
+    if wanted.to_at is not None:
+        yield c.from_at <= wanted.to_at
+    if wanted.open is not None:
+        decision = finding_decisions.c.decision
+        waiting = or_(decision.is_(None), decision.in_(sorted(OPEN)))
+        yield waiting if wanted.open else and_(decision.is_not(None), decision.not_in(sorted(OPEN)))
+
+
+def _stored(row: Sequence[Any]) -> StoredFinding:
+    number, rule, severity, *where, facts, variant, found_at, decision, author, at, reason = row
+    point, meter, register, key, from_at, to_at = where
+    finding = Finding(
+        rule=rule,
+        severity=Severity(severity),
+        point=point,
+        meter=meter,
+        register=register,
+        key=key,
+        from_at=from_at,
+        to_at=to_at,
+        facts=facts,
+        variant=variant,
+    )
+    decided = None if decision is None else Decision(decision)
+    return StoredFinding(number, finding, found_at, decided, author, at, reason)
+
+
+def _parts(names: Collection[str]) -> Iterator[list[str]]:
+    ordered = sorted(names)
+    for start in range(0, len(ordered), NAMES_MAX):
+        yield ordered[start : start + NAMES_MAX]

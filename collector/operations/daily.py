@@ -1,0 +1,212 @@
+"""The daily indices of a station's meters over a period, fetched from the ledger.
+
+It joins registry and reads; which read stands for a day is `collector.vee.daily_index`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from collector.civil import day_start, days
+from collector.ledger import UnitOfWork
+from collector.ledger.findings import ManualIndex, ManualKind
+from collector.registry.values import Installation, Registry
+from collector.vee.daily_index import WIDE_MAX, ZERO_LOOKBACK, daily_indices
+from collector.vee.limits import Limits, LimitsBook
+from collector.vee.reads import DailyIndex, Origin, Read
+
+DAY = timedelta(days=1)
+
+# What is fetched around a day that lacks its own read: all that its windows reach, and what shows
+# whether a zero there is believed.
+_BEFORE = WIDE_MAX + ZERO_LOOKBACK
+_AFTER = WIDE_MAX
+
+_KIND_ORIGIN = {
+    ManualKind.HAND: Origin.HAND,
+    ManualKind.EDIT: Origin.EDIT,
+    ManualKind.ESTIMATE: Origin.ESTIMATE,
+}
+
+
+@dataclass(slots=True)
+class MeterDays:
+    """One installation over successive days: its daily indices and the reads behind them.
+
+    `starts` are the starts of the days, and the end of the last one. `outside` are reads that the
+    meter sent while it was at no point.
+    """
+
+    installation: Installation
+    limits: Limits
+    starts: Sequence[datetime]
+    registers: tuple[str, ...] = ()
+    indices: dict[str, list[DailyIndex | None]] = field(default_factory=dict)
+    reads: dict[str, list[Read]] = field(default_factory=dict)
+    outside: dict[str, list[Read]] = field(default_factory=dict)
+
+
+def starts_of(first_day: date, last_day: date, zone: str) -> list[datetime]:
+    """The starts of the days, and the end of the last one."""
+    return [day_start(day, zone) for day in days(first_day, last_day + DAY)]
+
+
+def meter_days(
+    uow: UnitOfWork,
+    registry: Registry,
+    installations: Sequence[Installation],
+    period: tuple[date, date, str],
+    book: LimitsBook,
+) -> list[MeterDays]:
+    """The daily indices of these installations from the first day to the last, in a zone."""
+    first_day, last_day, zone = period
+    # A day on either side: what is chosen for a day depends on its neighbours.
+    context = starts_of(first_day - DAY, last_day + DAY, zone)
+    meters = {row.meter for row in installations}
+    fetched = _by_meter(uow.daily_reads.for_slots(meters, context))
+    manual = _manual(uow, meters, context)
+    found = []
+    for row in installations:
+        point = registry.points.get(row.point)
+        meter = registry.meters.get(row.meter)
+        limits = book.of(
+            None if point is None else point.role.value, None if meter is None else meter.model
+        )
+        of_meter = MeterDays(row, limits, context[1:-1])
+        fixed = manual.get(row.meter, [])
+        reads = fetched.get(row.meter, {})
+        spans = _lacking(row, limits, reads, context)
+        if spans:
+            reads = _merged(reads, _by_meter(uow.daily_reads.around(row.meter, spans)), row.meter)
+        _choose(of_meter, reads, fixed, context)
+        found.append(of_meter)
+    return found
+
+
+def end_indices(
+    uow: UnitOfWork, meters: Iterable[str], starts: Sequence[datetime]
+) -> dict[tuple[str, str, datetime], int]:
+    """What the scans due at `starts` read: by meter, register and instant. For comparisons only."""
+    found: dict[tuple[str, str, datetime], int] = {}
+    for meter, register, read in uow.daily_reads.for_slots(set(meters), starts):
+        if not read.unsure:
+            found.setdefault((meter, register, read.slot), read.value)
+    return found
+
+
+def _choose(
+    of_meter: MeterDays,
+    reads: Mapping[str, Sequence[Read]],
+    manual: Sequence[ManualIndex],
+    context: Sequence[datetime],
+) -> None:
+    """Fill in what is chosen of the reads, with what people have put in."""
+    row = of_meter.installation
+    seen = {*reads, *(one.register for one in manual if _belongs(row, one.at))}
+    of_meter.registers = tuple(sorted({*of_meter.limits.registers, *seen}))
+    for register in of_meter.registers:
+        inside, outside = _split(row, reads.get(register, ()))
+        for indices, at in (
+            (row.install_indices, row.installed_at),
+            (row.removal_indices, row.removed_at),
+        ):
+            if at is not None and register in indices:
+                inside = [one for one in inside if one.at != at]
+                inside.append(Read(at, indices[register], at, origin=Origin.SPOT))
+        fixed: dict[datetime, DailyIndex] = {}
+        for one in manual:
+            if one.register != register or one.value is None or not _belongs(row, one.at):
+                continue
+            if one.kind is ManualKind.HAND:
+                inside = [read for read in inside if read.at != one.at]
+                inside.append(Read(one.at, one.value, one.at, origin=Origin.HAND))
+            else:
+                fixed[one.at] = DailyIndex(one.at, one.value, one.at, _KIND_ORIGIN[one.kind])
+        of_meter.reads[register] = sorted(inside)
+        of_meter.outside[register] = sorted(outside)
+        of_meter.indices[register] = daily_indices(
+            inside, context, of_meter.limits.windows_min, fixed
+        )
+
+
+def _lacking(
+    row: Installation,
+    limits: Limits,
+    reads: Mapping[str, Sequence[Read]],
+    context: Sequence[datetime],
+) -> list[tuple[datetime, datetime]]:
+    """Around which days more reads must be looked at; spans that touch are one."""
+    spans: list[tuple[datetime, datetime]] = []
+    registers = {*limits.registers, *reads}
+    sure = {
+        register: {one.slot: one.value for one in reads.get(register, ()) if not one.unsure}
+        for register in registers
+    }
+    counted = {register: any(values.values()) for register, values in sure.items()}
+    for start in context:
+        if not _belongs(row, start):
+            continue
+        # A zero of a register that counts may be a fault: then another read stands for the day.
+        enough = all(
+            start in sure[register] and (sure[register][start] > 0 or not counted[register])
+            for register in registers
+        )
+        if enough:
+            continue
+        span = (start - _BEFORE, start + _AFTER)
+        if spans and span[0] <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], span[1])
+        else:
+            spans.append(span)
+    return spans
+
+
+def _belongs(row: Installation, at: datetime) -> bool:
+    return row.installed_at <= at and (row.removed_at is None or at <= row.removed_at)
+
+
+def _split(row: Installation, reads: Iterable[Read]) -> tuple[list[Read], list[Read]]:
+    """Reads that belong to the installation by their slot, and those after its removal."""
+    inside, outside = [], []
+    for read in reads:
+        if _belongs(row, read.slot):
+            inside.append(read)
+        elif row.removed_at is not None and read.slot > row.removed_at:
+            outside.append(read)
+    return inside, outside
+
+
+def _by_meter(rows: Iterable[tuple[str, str, Read]]) -> dict[str, dict[str, list[Read]]]:
+    found: dict[str, dict[str, list[Read]]] = {}
+    for meter, register, read in rows:
+        found.setdefault(meter, {}).setdefault(register, []).append(read)
+    return found
+
+
+def _merged(
+    some: Mapping[str, Sequence[Read]],
+    others: Mapping[str, Mapping[str, Sequence[Read]]],
+    meter: str,
+) -> dict[str, list[Read]]:
+    """Both together, each read once."""
+    more = others.get(meter, {})
+    return {
+        register: list({read.at: read for read in _both(some, more, register)}.values())
+        for register in {*some, *more}
+    }
+
+
+def _both(
+    some: Mapping[str, Sequence[Read]], more: Mapping[str, Sequence[Read]], register: str
+) -> Iterator[Read]:
+    yield from some.get(register, ())
+    yield from more.get(register, ())
+
+
+def _manual(
+    uow: UnitOfWork, meters: Iterable[str], context: Sequence[datetime]
+) -> dict[str, list[ManualIndex]]:
+    found: dict[str, list[ManualIndex]] = {}
+    for one in uow.manual_indices.standing(set(meters), context[0] - DAY, context[-1] + DAY):
+        found.setdefault(one.meter, []).append(one)
+    return found
