@@ -101,7 +101,7 @@ def tariffs_list(tariff: TariffOption = None) -> None:
         book = load_tariffs(tariff or ())
     for header in book.headers:
         typer.echo(
-            f"{header.kind:9} {header.id:14} {_validity(header):24}"
+            f"{header.kind:9} {header.id:17} {_validity(header):24}"
             f" {header.source.certainty:10} {header.sha256[:_HASH_SHOWN]}  {header.name_vi}"
         )
 

@@ -5,7 +5,7 @@ It knows lines and indices; it must not know prices, nor where either is kept.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 
 from collector.billing.rating.determinants import (
@@ -17,6 +17,11 @@ from collector.billing.rating.determinants import (
 )
 from collector.billing.rating.faults import DeterminantsFault, NotRatable
 from collector.billing.values import LineQuality, SnapshotLine
+from collector.civil import civil_day
+
+# A reading may be a day early or late: Electricity Law 61/2024/QH15, Article 48(1)đ.
+READING_DAYS_OFF_MAX = 1
+_HALF_DAY = timedelta(hours=12)
 
 # Registers are in Wh: a billed index has at most three decimals of a kWh.
 DECIMALS_MAX = 3
@@ -112,6 +117,36 @@ def point_determinants(  # noqa: PLR0913  one parameter per fact
         for register, stretches in sorted(by_register.items())
     )
     return PointDeterminants(point=point, registers=uses, terms=tuple(terms), parent=parent)
+
+
+def days_read(
+    lines: Iterable[SnapshotLine], period: tuple[date, date], zone: str
+) -> tuple[date, date]:
+    """The days at whose starts a point was really read, in place of the period's own.
+
+    For utilities whose days of a bill follow the reading where it was a day early or late; the
+    others keep the calendar's, and indices that stand in. The day is the one whose start is
+    nearest to the read.
+
+    Raises NotRatable for lines without reads, and for a reading more than a day off.
+    """
+    found = list(lines)
+    starts = [line.read_from_at for line in found if line.read_from_at is not None]
+    ends = [line.read_to_at for line in found if line.read_to_at is not None]
+    if not starts or not ends:
+        raise NotRatable("no read says when the point was read", hint="enter or estimate one")
+    read = (
+        civil_day(min(starts) + _HALF_DAY, zone),
+        civil_day(max(ends) + _HALF_DAY, zone),
+    )
+    for meant, really in zip(period, read, strict=True):
+        if abs((really - meant).days) > READING_DAYS_OFF_MAX:
+            raise NotRatable(
+                f"{found[0].point} was read for {really}, which is more than"
+                f" {READING_DAYS_OFF_MAX} day from {meant}",
+                hint="estimate the index of the reading day, or bill the days that were read",
+            )
+    return read
 
 
 def stretch_of(line: SnapshotLine, roll_over_wh: int | None, decimals: int) -> Stretch:

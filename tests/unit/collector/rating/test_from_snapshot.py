@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from collector.billing.rating.determinants import Part, PointDeterminants, Terms
 from collector.billing.rating.faults import DeterminantsFault, NotRatable
-from collector.billing.rating.from_snapshot import DayIndex, point_determinants, stretch_of
+from collector.billing.rating.from_snapshot import (
+    DayIndex,
+    days_read,
+    point_determinants,
+    stretch_of,
+)
 from collector.billing.values import LineQuality, SnapshotLine
 from contract.registers import IMPORT_ACTIVE
 from tests.unit.collector.rating.making import JUNE, MAY, shares
@@ -151,6 +156,31 @@ def test_a_multiplier_that_changes_at_a_days_start_is_cut_there_once() -> None:
 def test_an_index_that_is_not_between_is_refused() -> None:
     with pytest.raises(DeterminantsFault, match="400000 Wh on 2026-06-01, which is not between"):
         made(line(0, 300_000), day_indices=[index(CUT, 400_000)])
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "days"),
+    [
+        (0, 0, (MAY, JUNE)),
+        (-11, 11, (MAY, JUNE)),
+        (24, -24, (date(2026, 5, 21), date(2026, 6, 19))),
+        (-20, 35, (date(2026, 5, 19), date(2026, 6, 21))),
+    ],
+)
+def test_the_days_of_a_bill_can_follow_the_reading(
+    start: int, end: int, days: tuple[date, date]
+) -> None:
+    """Hours off the local midnights of the period."""
+    read = line(0, 1, start_at=midnight(MAY) + start * HOUR, end_at=midnight(JUNE) + end * HOUR)
+    assert days_read([read], (MAY, JUNE), "Asia/Ho_Chi_Minh") == days
+
+
+def test_a_reading_more_than_a_day_off_is_told() -> None:
+    late = line(0, 1, end_at=midnight(JUNE) + 37 * HOUR)
+    with pytest.raises(NotRatable, match="P1 was read for 2026-06-22, which is more than 1 day"):
+        days_read([late], (MAY, JUNE), "Asia/Ho_Chi_Minh")
+    with pytest.raises(NotRatable, match="no read says when"):
+        days_read([], (MAY, JUNE), "Asia/Ho_Chi_Minh")
 
 
 @given(

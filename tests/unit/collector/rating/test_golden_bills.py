@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from collector.billing.exports.previews import previews_json
 from collector.billing.rating.input_file import parse_json
+from collector.billing.rating.preview import BillPreview, preview_hash
 from collector.billing.rating.rate import rate_bills
 from tests.unit.collector.rating.making import built_in
 
@@ -58,6 +60,14 @@ def test_a_preview_is_the_same_to_the_byte(name: str) -> None:
     previews = rate_bills(parse_json(path.read_bytes(), path.name), built_in())
     written = b"".join(previews_json(previews))
     assert written == path.with_suffix(".preview.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", BILLS)
+def test_a_preview_that_was_kept_can_be_read_again(name: str) -> None:
+    """A ledger that keeps the canonical form gets the same value and the same hash back."""
+    (shown,) = json.loads((FOLDER / f"{name}.preview.json").read_bytes())
+    again = msgspec.convert(shown["preview"], BillPreview)
+    assert preview_hash(again) == shown["sha256"]
 
 
 def test_the_bands_of_a_price_change_are_those_of_the_guide() -> None:

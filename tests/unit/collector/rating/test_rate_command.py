@@ -80,16 +80,16 @@ def test_a_price_is_changed_by_one_file(tmp_path: Path) -> None:
     assert "QD-NEW" in shown
     assert "QD-1279-2025" in shown
     assert run("tariffs", "check", str(tmp_path)).output == (
-        "10 tariff files are sound and leave no day without one\n"
+        "11 tariff files are sound and leave no day without one\n"
     )
     listed = run("tariffs", "list", "--tariff", str(new)).output
-    assert "QD-1279-2025   2025-05-10 – 2026-06-01" in listed
+    assert "QD-1279-2025      2025-05-10 – 2026-06-01" in listed
 
 
 def test_tariffs_are_listed_and_shown() -> None:
     listed = run("tariffs", "list").output
-    assert listed.count("\n") == 9
-    assert "QD-14-2025     not in force" in listed
+    assert listed.count("\n") == 10
+    assert "QD-14-2025        not in force" in listed
     shown = json.loads(run("tariffs", "show", "QD-1279-2025").output)
     assert shown["header"]["source"]["document"] == "Quyết định 1279/QĐ-BCT, 9/5/2025"
     assert shown["groups"]["household"]["levels"][0]["price"]["tiers"][0]["price_vnd"] == 1984

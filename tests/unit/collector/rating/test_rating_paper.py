@@ -33,7 +33,7 @@ def test_the_determinants_shown_come_to_what_is_shown(tmp_path: Path) -> None:
 
 def test_the_price_shown_is_taken_and_can_be_asked_for(tmp_path: Path) -> None:
     new = str(sample("yaml", tmp_path))
-    assert run("tariffs", "check", new).startswith("10 tariff files are sound")
+    assert run("tariffs", "check", new).startswith("11 tariff files are sound")
     words = ("--tariff", new, "--what-if", "QD-EXAMPLE-2027")
     printed = run("rate", "--input", str(sample("csv", tmp_path)), *words)
     other = 200 * 2100 + 200 * 3000 + 100 * 3200

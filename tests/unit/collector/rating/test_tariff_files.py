@@ -158,6 +158,11 @@ def test_tax_is_by_the_day_of_the_tax_point(tax_point: str, hundredths: int) -> 
     assert built_in().vat_on(day(tax_point))[1].percent_hundredths == hundredths
 
 
+def test_quotas_are_by_the_circular_of_the_time() -> None:
+    assert built_in().quotas_on(day("2025-12-01")).header.id == "TT-16-2014-QUOTAS"
+    assert built_in().quotas_on(day("2025-12-02")).header.id == "TT-60-2025"
+
+
 def test_the_hours_to_come_are_not_in_force() -> None:
     assert built_in().hours_on(day("2026-11-01")).header.id == "TT-16-2014"
 
