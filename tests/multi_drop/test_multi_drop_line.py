@@ -107,6 +107,21 @@ async def test_a_meter_that_is_always_wrong_has_no_value_and_the_others_have_the
 
 
 @pytest.mark.asyncio
+async def test_a_late_answer_is_never_taken_for_another(bus: Bus) -> None:
+    """The late one is that to the momentary quantities, when the energies are asked for."""
+    async with bus.running(StillClock()) as line:
+        for _ in range(2):
+            bus.answer_late(ILL)
+            async with asyncio.TaskGroup() as group:
+                first = group.create_task(line.read(bus.meter(ILL), Part.MOMENTARY, INTERVAL))
+                also = group.create_task(line.read(bus.meter(ILL), Part.ENERGY, INTERVAL))
+                other = group.create_task(line.read(bus.meter(ILL + 1), Part.ENERGY, INTERVAL))
+            assert first.result().values == bus.momentary(ILL)
+            assert also.result().values == bus.energies(ILL)
+            assert other.result().values == bus.energies(ILL + 1)
+
+
+@pytest.mark.asyncio
 async def test_who_fails_is_asked_again_behind_all_that_wait(bus: Bus) -> None:
     bus.spoil_always(1, "silent")
     async with bus.running(StillClock()) as line:
