@@ -36,6 +36,8 @@ SOME = (*NEAR, ILL)
 FAULTS = ["silent", "truncated", "garbled", "stranger", "twice", "late"]
 UP_AGAIN_S_MAX = 20.0
 
+pytestmark = pytest.mark.timeout(180)  # sixteen meters at 9600 baud, on a machine that is busy
+
 
 @pytest.fixture(params=["modbus", "iec"])
 def bus(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bus:
