@@ -11,8 +11,10 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 from importlib.metadata import PackageNotFoundError, version
+from typing import Protocol
 
 import structlog
 
@@ -31,13 +33,13 @@ from gateway.outbox import FILE_NAME, Outbox
 from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
 from gateway.polling import Poller
-from gateway.ports import Clock
+from gateway.ports import Clock, Line
 from gateway.protocols.iec_characters import Characters
 from gateway.pulse import Pulse
 from gateway.scan import Scanner
 from gateway.station_file import Iec62056Section, ModbusRtuOverTcpSection, ModbusRtuSection
 from gateway.undated import Undated, boot_id
-from gateway.uplink import Identity, Uplink
+from gateway.uplink import Identity, Surroundings, Uplink
 from gateway.watchdog import ServiceManager, watch
 
 HOUSEKEEPING_S = 3_600.0
@@ -46,6 +48,25 @@ STATUSES_UNDER_WAY_MAX = 20
 HOUSE_STEP_S_MAX = 900.0  # forgetting what a long absence has left, on a busy card
 
 log = structlog.get_logger("gateway")
+
+
+class WatchedLine(Line, Protocol):
+    """A line that shows that its owner task is alive."""
+
+    @property
+    def pulse(self) -> Pulse:
+        """The pulse of the owner task."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a gateway runs: its clock, this start of the computer, its lines, the way outside."""
+
+    clock: Clock
+    boot: str
+    lines: Sequence[WatchedLine]
+    surroundings: Surroundings
 
 
 class _Stop(Exception):
@@ -64,7 +85,8 @@ async def run_station(config: StationConfig, stop: asyncio.Event) -> None:
         )
     )
     try:
-        await _run_parts(config, clock, outbox, stop)
+        lines = [line_of(line, clock, config.schedule.zone) for line in config.lines]
+        await run_parts(config, Place(clock, boot_id(), lines, Surroundings()), outbox, stop)
     finally:
         outbox.close()
         if isinstance(clock, ReplayClock):
@@ -72,10 +94,11 @@ async def run_station(config: StationConfig, stop: asyncio.Event) -> None:
     log.info("stopped", station=config.station)
 
 
-async def _run_parts(
-    config: StationConfig, clock: Clock, outbox: OutboxThread, stop: asyncio.Event
+async def run_parts(
+    config: StationConfig, place: Place, outbox: OutboxThread, stop: asyncio.Event
 ) -> None:
-    lines = [line_of(line, clock, config.schedule.zone) for line in config.lines]
+    """Run the gateway's parts at `place` over an open outbox until `stop` is set."""
+    clock, lines = place.clock, place.lines
     # The station's name: two gateways never try their dead meters in step, and a replay repeats.
     chance = random.Random(config.station)  # noqa: S311 spreads load, guards nothing
     health = HealthBook(
@@ -93,13 +116,14 @@ async def _run_parts(
         outbox,
         clock,
         scanner.status,
+        place.surroundings,
     )
     keeper = Keeper(config.station, outbox, clock, health, kept=uplink.wake)
     undated = Undated(
         scanner,
         keeper,
         clock,
-        boot=boot_id(),
+        boot=place.boot,
         hold=config.clock.before_sync == "hold",
     )
     poller = Poller(config.schedule, scanner, clock, keeper, undated)
