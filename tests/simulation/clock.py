@@ -45,6 +45,10 @@ class SimulatedClock:
         """Whether it is synchronised at that moment or later."""
         return any(step.state is ClockState.SYNCED for step in self._steps if step.at_s >= at_s)
 
+    def synced_aheads_ms(self) -> set[int]:
+        """By how much it is wrong while it says that it is right."""
+        return {step.ahead_ms for step in self._steps if step.state is ClockState.SYNCED}
+
     def shown_ms(self) -> int:
         """What it shows, in milliseconds since the simulation's start."""
         return self._world.now_ms + self._step().ahead_ms

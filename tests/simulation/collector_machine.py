@@ -281,7 +281,10 @@ class CollectorMachine:
     def _say_restored(self) -> None:
         try:
             raised = restored(
-                self.ledger, acks=retained_acks(self._broker), actor="operator", now=self._world.now()
+                self.ledger,
+                acks=retained_acks(self._broker),
+                actor="operator",
+                now=self._world.now(),
             )
         except LedgerUnavailable:
             self._world.loop.call_later(RESTART_S, lambda: None)

@@ -81,6 +81,7 @@ class RecordedOutbox(Outbox):
     disk: Disk
     record: Record
     now_s: Callable[[], float]
+    began: Callable[[datetime], None]
 
     def append(
         self,
@@ -101,6 +102,11 @@ class RecordedOutbox(Outbox):
             raise
         self._write_down(kept, drafts, is_sure=not self.disk.dead)
         return kept
+
+    def begin_after(self, to_at: datetime) -> None:
+        super().begin_after(to_at)
+        if not self.disk.dead:
+            self.began(to_at)
 
     def apply_acks(self, acks: Sequence[Ack]) -> set[BatchKey]:
         delivered = super().apply_acks(acks)
@@ -144,7 +150,9 @@ class GatewayMachine:
         self._folder = folder
         self._broker = broker
         self._settings = settings
-        self._meters = meters
+        self._installed = meters
+        self.meters = [meter.serial for meter in meters]
+        self.first_slot_at: datetime | None = None
         self._truth = truth
         self._clock_steps = clock_steps
         self._chance: random.Random = world.chance(f"gateway {name}")
@@ -209,7 +217,7 @@ class GatewayMachine:
         assert clock is not None
         outbox = self._open()
         thread = OutboxThread(outbox)
-        line = SimulatedLine(self._world, clock, self._truth, self._meters, self.silent_until_s)
+        line = SimulatedLine(self._world, clock, self._truth, self._installed, self.silent_until_s)
         surroundings = Surroundings(
             connect=self._connect,
             monotonic_s=lambda: self._world.now_s,
@@ -242,7 +250,9 @@ class GatewayMachine:
             heads=frozenset(),
         )
         try:
-            await run_parts(config, Place(clock, clock.boot, [line], surroundings), thread, self._stop)
+            await run_parts(
+                config, Place(clock, clock.boot, [line], surroundings), thread, self._stop
+            )
         finally:
             thread.close()
 
@@ -257,10 +267,16 @@ class GatewayMachine:
         assert isinstance(outbox, RecordedOutbox)
         outbox.disk, outbox.record = self.disk, self.record
         outbox.now_s = lambda: self._world.now_s
+        outbox.began = self._began
         if self.dead:
             outbox.close()
             raise asyncio.CancelledError
         return outbox
+
+    def _began(self, after_at: datetime) -> None:
+        """The gateway deals with slots from here on, for the first time or after a step back."""
+        if self.first_slot_at is None:
+            self.first_slot_at = after_at + timedelta(milliseconds=1)
 
     def _connect(
         self,

@@ -110,9 +110,7 @@ class SimulatedLine:
             return MeterValues(arrived_at, {VOLTAGE: 230.5}, arrived_s=arrived_s)
         energy_wh = self._truth.energy_wh(meter.serial, world.now_ms)
         answers = self._truth.answers.setdefault(meter.serial, [])
-        answers.append(
-            Answer(world.now_ms, clock.shown_ms(), clock.state(), energy_wh, clock.boot)
-        )
+        answers.append(Answer(world.now_ms, clock.shown_ms(), clock.state(), energy_wh, clock.boot))
         return MeterValues(
             arrived_at, {ENERGY: energy_wh, COUNT: len(answers)}, arrived_s=arrived_s
         )

@@ -49,6 +49,7 @@ class Weather:
     loss: float = 0.0
     doubles: float = 0.0
     is_ordered: bool = True
+    gather_s: float = 1.0  # how long the collector is busy before it looks what has come
 
 
 class Network:
@@ -92,10 +93,11 @@ class Network:
                 copies = 2
         for _ in range(copies):
             at_s = world.now_s + self.latency_s()
-            if weather.is_ordered or world.is_calm:
-                at_s = self._last_s[name + way] = max(at_s, self._last_s.get(name + way, 0.0))
-            elif weather.tail_s:
-                world.count("message delayed")
+            last_s = self._last_s.get(name + way, 0.0)
+            if at_s < last_s and not (weather.is_ordered or world.is_calm):
+                world.count("message overtaken")
+            else:
+                at_s = self._last_s[name + way] = max(at_s, last_s)
             world.loop.call_at(at_s, self._arrive, name, arrive)
 
     def _arrive(self, name: str, arrive: Callable[[], None]) -> None:
@@ -404,7 +406,7 @@ class CollectorLink:
         self._inbox.append(Taken(topic, payload, retained, connection, mid, 1, scan))
         if len(self._inbox) == 1:
             # A group is what comes within a moment.
-            self._world.loop.call_later(0.1, self.news.ring)
+            self._world.loop.call_later(self._network.weather.gather_s, self.news.ring)
 
     def take(self, count_max: int, timeout_s: float) -> list[Taken]:
         if not self._inbox and timeout_s > 0:

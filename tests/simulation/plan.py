@@ -109,7 +109,7 @@ def plan(seed: int) -> Plan:
         index_minutes=chance.choice(((0,), (0, 720))),
         hold=chance.random() < 0.8,
         bytes_max=4 * 1024 * 1024,
-        status_every_s=chance.choice((6, 12, 24)) * 3600.0,
+        status_every_s=chance.choice((12, 24, 36)) * 3600.0,
         window=chance.choice((1, 2, 20)),
         card_s=chance.choice((0.0, 0.05, 2.0)),
         house_s=12 * 3600.0,
@@ -121,6 +121,7 @@ def plan(seed: int) -> Plan:
         loss=chance.choice((0.0, 0.02, 0.3)) if is_rough else 0.0,
         doubles=chance.choice((0.0, 0.1, 0.5)) if is_rough else 0.0,
         is_ordered=chance.random() < 0.4,
+        gather_s=chance.choice((0.1, 20.0, 20.0, 20.0, 60.0)),
     )
     gateways = chance.randint(2, 4)
     blows = []
@@ -136,7 +137,7 @@ def plan(seed: int) -> Plan:
         settings=settings,
         weather=weather,
         queue_max=chance.choice((3, 1000)),
-        tick_s=chance.choice((4, 12)) * 3600.0,
+        tick_s=chance.choice((6, 24)) * 3600.0,
         group_max=chance.choice((1, 500)),
         duckdb=chance.random() < 0.02,
         blows=tuple(blows),

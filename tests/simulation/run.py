@@ -231,9 +231,7 @@ class _Run:
         number = len(machine.images) - 1
         revive = partial(machine.revive, image=number)
         after = partial(self._later, 600.0 * self._chance.random(), revive)
-        self._later(
-            blow.lasts_s, partial(machine.die, "and its card", power=True, after=after)
-        )
+        self._later(blow.lasts_s, partial(machine.die, "and its card", power=True, after=after))
 
     def _fill_gateway(self, blow: Blow) -> None:
         machine = self.gateways[blow.gateway]
@@ -317,9 +315,7 @@ class _Run:
         says_so = forgets or self._chance.random() < 0.5
         revive = partial(machine.revive, backup=number, says_so=says_so)
         after = partial(self._later, 600.0 * self._chance.random(), revive)
-        self._later(
-            blow.lasts_s, partial(machine.die, "and its ledger", power=True, after=after)
-        )
+        self._later(blow.lasts_s, partial(machine.die, "and its ledger", power=True, after=after))
 
     def _lose_store(self, blow: Blow) -> None:
         # Its own count is that of the appends that failed.
