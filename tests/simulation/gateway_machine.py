@@ -146,6 +146,7 @@ class GatewayMachine:
         self.slow_until_s = 0.0
         self.disk = Disk(folder, self.effect)
         self.crash_in: dict[str, int] = {}
+        self.crashes: list[Exception] = []  # of the program by itself
         self._world = world
         self._folder = folder
         self._broker = broker
@@ -202,6 +203,9 @@ class GatewayMachine:
             self._world.note(f"{self.name} cannot start: {error}")
         except asyncio.CancelledError:
             pass
+        except Exception as error:  # noqa: BLE001  the service manager starts it again
+            if not self.dead:
+                self.crashes.append(error)
         else:
             again = not self._stop.is_set()
         finally:

@@ -33,8 +33,16 @@ class Host(Protocol):
 HOST: ContextVar[Host] = ContextVar("host")
 
 
+# A run takes some ten thousand turns; one that takes this many has somebody who waits awake.
+TURNS_MAX = 1_000_000
+
+
 class Loop(virtual_time.VirtualLoop):
     """A virtual loop whose threads are those of the machine that a task runs on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clock.turns = virtual_time.TURNS_MAX - TURNS_MAX
 
     def run_in_executor(  # type: ignore[override]  # as asyncio calls it
         self, executor: Executor | None, func: Callable[..., _T], *args: Any

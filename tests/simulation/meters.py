@@ -84,6 +84,7 @@ class SimulatedLine:
         self._truth = truth
         self._meters = tuple(meters)
         self._silent_until_s = silent_until_s
+        self._chance = world.chance(f"line {meters[0].serial}")
         self.pulse = Pulse("line", 900.0)
 
     @property
@@ -101,7 +102,8 @@ class SimulatedLine:
         self, meter: InstalledMeter, part: Part, priority: Priority, attempts: int | None = None
     ) -> MeterValues:
         world, clock = self._world, self._clock
-        await asyncio.sleep(0.3)
+        # Never the same: two reads under one instant, after a step of the clock, would be a clash.
+        await asyncio.sleep(self._chance.uniform(0.1, 2.0))
         if world.now_s < self._silent_until_s.get(meter.serial, 0.0):
             await asyncio.sleep(1.0)
             raise ReadFailed(MissingReason.TIMEOUT, "silent")

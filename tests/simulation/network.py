@@ -80,14 +80,25 @@ class Network:
         late_s = weather.tail_s * chance.random() if chance.random() < 0.1 else 0.0
         return 0.002 + weather.latency_s * chance.random() + late_s
 
-    def send(self, name: str, way: str, arrive: Callable[[], None]) -> None:
-        """One message on the `way` (up or down) between a machine and the broker."""
+    def send(
+        self,
+        name: str,
+        way: str,
+        arrive: Callable[[], None],
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """One message on the `way` (up or down) between a machine and the broker.
+
+        `lost` is called when it will not arrive, for half of them: then the connection goes too.
+        """
         world, weather = self._world, self.weather
         copies = 1
         if not world.is_calm:
             if self._chance.random() < weather.loss:
                 world.count("message lost")
                 copies = 0
+                if self._chance.random() < 0.5:
+                    world.loop.call_later(5.0, lost)
             elif self._chance.random() < weather.doubles:
                 world.count("message doubled")
                 copies = 2
@@ -245,9 +256,12 @@ class GatewayConnection:
 
     def subscribe(self, topic_filter: str) -> None:
         self.check()
-        self._network.send(self._name, "up", lambda: self._subscribed(topic_filter))
+        self._world.loop.call_later(self._network.latency_s(), self._subscribed, topic_filter)
 
     def _subscribed(self, topic_filter: str) -> None:
+        # Not lost but with its connection, as whoever asked would wait for it in vain for ever.
+        if self._lost is not None:
+            return
         self._is_subscribed = True
         if (payload := self._broker.retained.get(topic_filter)) is not None:
             self.hand_down(Message(topic_filter, payload, retain=True))
@@ -260,7 +274,9 @@ class GatewayConnection:
         if self._machine.dead:
             return True
         self._inflight += 1
-        self._network.send(self._name, "up", lambda: self._published(message))
+        self._network.send(
+            self._name, "up", lambda: self._published(message), lambda: self.lose("broken")
+        )
         # The broker's answer, or what is lost: either way it is under way no more.
         self._world.loop.call_later(2 * self._network.latency_s(), self._taken)
         self._machine.effect("published")
@@ -392,7 +408,16 @@ class CollectorLink:
             self._name,
             "down",
             lambda: self._come(connection, mid, topic, payload, retained=retained),
+            lambda: self._miss(connection, mid),
         )
+
+    def _miss(self, connection: int, mid: int) -> None:
+        """A message was lost: the broker forgets it, or the connection breaks and it comes again."""
+        if connection == self.connections and self._session is not None:
+            if self._chance.random() < 0.5:
+                self._session.messages.pop(mid, None)
+            else:
+                self.lose("broken")
 
     def _come(
         self, connection: int, mid: int, topic: str, payload: bytes, *, retained: bool

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -114,6 +115,11 @@ def simulate(seed: int, *, logs: bool = False) -> Outcome:
         loop.run_until_complete(run.main())
         if run.collector.failure is not None:
             problems.append(f"the collector failed: {run.collector.failure!r}")
+        problems += [
+            f"the program of {gateway.name} crashed: {_causes(error)}"
+            for gateway in run.gateways
+            for error in gateway.crashes
+        ]
         problems += judge(world, chosen, run.gateways, run.collector, run.truth)
         batches = sum(len(gateway.record.committed) for gateway in run.gateways)
         return Outcome(
@@ -131,6 +137,13 @@ def simulate(seed: int, *, logs: bool = False) -> Outcome:
         shutil.rmtree(folder(), ignore_errors=True)
         disk_layer.forget_all()
         gc.collect()
+
+
+def _causes(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return ", ".join(_causes(one) for one in error.exceptions)
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return f"{error!r} in " + " < ".join(frame.name for frame in reversed(frames))
 
 
 class _Run:
@@ -197,6 +210,8 @@ class _Run:
         world.note("calm")
         world.is_calm = True
         self.network.weather = type(self.network.weather)()
+        # What was lost without a trace comes again on a new connection.
+        self._miss(self.collector.name)
         for gateway in self.gateways:
             gateway.settle()
         self.collector.settle()
