@@ -89,7 +89,7 @@ class Network:
     ) -> None:
         """One message on the `way` (up or down) between a machine and the broker.
 
-        `lost` is called when it will not arrive, for half of them: then the connection goes too.
+        `lost` is called for some of those that will not arrive: their connection goes too.
         """
         world, weather = self._world, self.weather
         copies = 1
@@ -97,7 +97,7 @@ class Network:
             if self._chance.random() < weather.loss:
                 world.count("message lost")
                 copies = 0
-                if self._chance.random() < 0.5:
+                if self._chance.random() < 0.15:
                     world.loop.call_later(5.0, lost)
             elif self._chance.random() < weather.doubles:
                 world.count("message doubled")

@@ -103,7 +103,7 @@ def plan(seed: int) -> Plan:
     chance = random.Random(f"plan/{seed}")
     kinds = [fault for fault in Fault if chance.random() < 0.4]
     days = chance.randint(10, 16)
-    interval_min = chance.choice((480, 720, 1440))
+    interval_min = chance.choice((480, 720, 1440, 1440, 1440))
     settings = Settings(
         interval_min=interval_min,
         index_minutes=chance.choice(((0,), (0, 720))),
@@ -118,8 +118,8 @@ def plan(seed: int) -> Plan:
     weather = Weather(
         latency_s=chance.choice((0.01, 0.2, 5.0)),
         tail_s=chance.choice((0.0, 30.0, 600.0)),
-        loss=chance.choice((0.0, 0.02, 0.3)) if is_rough else 0.0,
-        doubles=chance.choice((0.0, 0.1, 0.5)) if is_rough else 0.0,
+        loss=chance.choice((0.0, 0.02, 0.15)) if is_rough else 0.0,
+        doubles=chance.choice((0.0, 0.1, 0.3)) if is_rough else 0.0,
         is_ordered=chance.random() < 0.4,
         gather_s=chance.choice((0.1, 20.0, 20.0, 20.0, 60.0)),
     )
@@ -136,9 +136,9 @@ def plan(seed: int) -> Plan:
         meters=chance.randint(1, 3),
         settings=settings,
         weather=weather,
-        queue_max=chance.choice((3, 1000)),
+        queue_max=chance.choice((5, 1000, 1000)),
         tick_s=chance.choice((6, 24)) * 3600.0,
-        group_max=chance.choice((1, 500)),
+        group_max=chance.choice((1, 500, 500, 500)),
         duckdb=chance.random() < 0.02,
         blows=tuple(blows),
     )
