@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tests.simulation.bugs import BUGS
-from tests.simulation.many import HASH_SEED, Tally, fresh, first_caught, outcomes, tally
+from tests.simulation.many import Tally, first_caught, fresh, outcomes, tally
 from tests.simulation.report import rewrite
-from tests.simulation.run import Outcome, simulate
+from tests.simulation.run import Outcome
 
 LOG_LINES = 400
 
@@ -28,7 +28,9 @@ def main() -> int:
     arguments = parser.parse_args()
     console = Console()
     if arguments.seed is not None:
-        return _show(console, next(outcomes([arguments.seed], processes=1, bug=arguments.bug)))
+        return _show(
+            console, next(outcomes([arguments.seed], processes=1, bug=arguments.bug, logs=True))
+        )
     first, seeds = fresh(arguments.seeds or 100)
     if arguments.first is not None:
         first, seeds = arguments.first, range(arguments.first, arguments.first + len(seeds))
@@ -99,5 +101,3 @@ def _show(console: Console, outcome: Outcome) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-_ = (HASH_SEED, simulate)

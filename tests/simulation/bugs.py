@@ -4,28 +4,34 @@ Nothing in the product knows of them. Each takes the place of a part for as long
 lasts.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+# Parts of the product are handed on as they come, whatever their types:
+# ruff: noqa: ANN401
+
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from unittest import mock
 
 from collector.intake import judge as judging
 from collector.intake import pipeline as pipelines
-from collector.intake.batch import Taken
+from collector.intake.batch import Taken, decode
 from collector.intake.judge import Claim
 from collector.intake.pipeline import Pipeline
 from collector.intake.worker import IntakeWorker
-from collector.ledger import delivery, progress, unit_of_work
-from collector.readings.port import Refused
-from contract.messages import Ack, encode
+from collector.ledger import progress
+from collector.ledger.receipts import KnownReceipt
+from collector.ledger.statuses import StatusRepository
+from contract.messages import Ack, AckEpoch
 from gateway import outbox_file, polling
 from gateway.anchor import Anchor
+from gateway.held import dated_drafts
+from gateway.keeping import Keeper
 from gateway.outbox import Outbox
+from gateway.outbox_slots import ms
 from gateway.polling import Poller
 from gateway.uplink import Uplink
-from tests.simulation import gateway_machine
+from tests.simulation import collector_machine, gateway_machine
 
 Replacement = Callable[[ExitStack], None]
 BUGS: dict[str, Replacement] = {}
@@ -60,13 +66,13 @@ def ack_before_commit(stack: ExitStack) -> None:
         worker: IntakeWorker = self.worker  # type: ignore[attr-defined]
         with self._ledger.begin() as uow:
             known = uow.delivery.generations.all()
-            items = [pipelines.decode(message, self._now()) for message in messages]
+            items = [decode(message, self._now()) for message in messages]
             keys = [item.key for item in items if item.key is not None]
             upto = {key: uow.delivery.progress.ranges(key.gateway, key.epoch) for key in keys}
         for key in keys:
             have = [*upto[key], (key.seq, key.seq)]
             if key.gateway in known:
-                entry = progress.AckEpoch(epoch=key.epoch, upto=0, also=have)
+                entry = AckEpoch(epoch=key.epoch, upto=0, also=have)
                 worker._publish({key.gateway: Ack(known[key.gateway], [entry])})
         return claim(self, messages)
 
@@ -123,11 +129,11 @@ def duplicate_by_time(stack: ExitStack) -> None:
                 continue
             rows = uow.delivery._connection.exec_driver_sql(
                 "SELECT 1 FROM receipts WHERE gateway = ? AND slot = ? AND content = 'scan'",
-                (item.key.gateway, unit_of_work_ms(slot)),
+                (item.key.gateway, ms(slot)),
             ).all()
             if rows:
                 uow.delivery.add_receipts([item.receipt("complete")], now)
-                known[item.key] = delivery.KnownReceipt(item.sha256, "complete", "scan")
+                known[item.key] = KnownReceipt(item.sha256, "complete", "scan")
         return known
 
     _put(stack, pipelines, "_touch_and_look", look_at_slots)
@@ -144,7 +150,7 @@ def ack_beyond_holes(stack: ExitStack) -> None:
 
 
 @_bug
-def tombstone_of_nothing(stack: ExitStack) -> None:
+def conflict_merged(stack: ExitStack) -> None:
     """What another batch under a known number brings is merged instead of kept aside."""
 
     def merge(item: Any, key: Any, rows: Any, claim: Claim) -> None:
@@ -158,15 +164,12 @@ def tombstone_of_nothing(stack: ExitStack) -> None:
 @_bug
 def generation_not_raised(stack: ExitStack) -> None:
     """A ledger that was restored goes on under the generation that it had."""
-    from tests.simulation import collector_machine
 
     def nothing(*_: Any, **__: Any) -> dict[str, int]:
         return {}
 
     _put(stack, collector_machine, "restored", nothing)
     _put(stack, IntakeWorker, "_refuse_if_behind", lambda self: None)
-    from collector.ledger.statuses import StatusRepository
-
     _put(stack, StatusRepository, "forgotten", lambda self, gateway, status: [])
 
 
@@ -197,9 +200,7 @@ def dropped_on_reconnect(stack: ExitStack) -> None:
             epochs: dict[str, list[tuple[int, int]]] = {}
             for key in keys:
                 epochs.setdefault(key.epoch, []).append((key.seq, key.seq))
-            entries = [
-                progress.AckEpoch(epoch=epoch, upto=0, also=also) for epoch, also in epochs.items()
-            ]
+            entries = [AckEpoch(epoch=epoch, upto=0, also=also) for epoch, also in epochs.items()]
             await self._outbox.apply_acks([Ack(max(1, self._outbox.generation), entries)])
         await deliver(self, connection)
 
@@ -223,10 +224,9 @@ def never_sent_again(stack: ExitStack) -> None:
 @_bug
 def restamp_lost(stack: ExitStack) -> None:
     """Scans that were held are dated as the clock showed when they were taken."""
-    date = polling.dated_drafts
 
     def date_wrongly(origin: Any, scan: Any, slot: Any, clock: Anchor, quality: Any) -> Any:
-        return date(origin, scan, slot, Anchor(clock.at, clock.s + 3600.0), quality)
+        return dated_drafts(origin, scan, slot, Anchor(clock.at, clock.s + 3600.0), quality)
 
     _put(stack, polling, "dated_drafts", date_wrongly)
 
@@ -280,10 +280,6 @@ def purged_before_delivery(stack: ExitStack) -> None:
     purge = Outbox.purge
 
     def purge_all(self: Outbox, before_at: datetime) -> int:
-        from datetime import timedelta
-
-        from gateway.outbox_slots import ms
-
         until = ms(before_at + timedelta(days=34))
         self._file.write(
             lambda db: (
@@ -293,6 +289,16 @@ def purged_before_delivery(stack: ExitStack) -> None:
         return purge(self, before_at)
 
     _put(stack, Outbox, "purge", purge_all)
+
+
+@_bug
+def asked_once(stack: ExitStack) -> None:
+    """Polling ends where the outbox cannot be read just then: a bug that was."""
+
+    async def ask(self: Keeper, question: Any) -> Any:
+        return await question()
+
+    _put(stack, Keeper, "ask", ask)
 
 
 @_bug
@@ -312,11 +318,3 @@ def slot_marked_apart(stack: ExitStack) -> None:
 def replace_generation(ack: Ack, generation: int) -> Ack:
     """The same ack under another generation."""
     return Ack(generation=generation, epochs=ack.epochs)
-
-
-def unit_of_work_ms(at: datetime) -> int:
-    """Milliseconds since 1970, as the ledger keeps instants."""
-    return int(at.timestamp() * 1000)
-
-
-_ = (encode, Refused, Collection, replace, unit_of_work)

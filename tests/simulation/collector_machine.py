@@ -6,13 +6,12 @@ costly; nothing but connections is in it, and those are closed between two lives
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from collector.billing.snapshot import snapshot_hash
 from collector.errors import CollectorError, LedgerStateError, LedgerUnavailable
-from collector.intake.link import Link
 from collector.intake.pipeline import Pipeline
 from collector.intake.worker import IntakeWorker, Pace
 from collector.ledger import Ledger
@@ -73,7 +72,7 @@ class TroubledStore:
 class CollectorMachine:
     """One collector; see `start`. `pipeline_of` makes the pipeline, for whoever replaces a part."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         world: World,
         disk: Disk,
@@ -344,7 +343,3 @@ def make_ledger(path: Path, meters_by_station: dict[str, list[str]]) -> Image:
         registry.add_installations([Installation(f"p-{s}", s, installed_at) for _, s in serials])
     ledger.close()
     return Image({path.name: path.read_bytes()})
-
-
-FAR = datetime(2100, 1, 1, tzinfo=UTC)
-_ = (field, Link)

@@ -121,7 +121,7 @@ class Disk:
     @classmethod
     def of(cls, path: str | Path) -> "Disk | None":
         """The disk that a file is on."""
-        return _disks.get(os.path.dirname(path))  # noqa: PTH120 called for every file of SQLite
+        return _disks.get(os.path.dirname(path))
 
     def forget(self) -> None:
         """Remove the folder and all that is in it."""
@@ -157,7 +157,7 @@ class Disk:
         kept = chance.choice((0.0, 0.5, 1.0))
         image = self.look().files
         for tracked in _tracked.values():
-            name = os.path.basename(tracked.path)  # noqa: PTH119
+            name = os.path.basename(tracked.path)
             if tracked.disk is self and tracked.unsynced and name in image:
                 image[name] = _torn(image[name], tracked.unsynced, sector, kept, chance)
         return Image(image)
@@ -173,7 +173,7 @@ class Disk:
             if tracked.disk is self:
                 _let_go(tracked)
         for entry in os.scandir(self.folder):
-            os.unlink(entry.path)  # noqa: PTH108
+            os.unlink(entry.path)
         for name, content in image.files.items():
             (self.folder / name).write_bytes(content)
         self.dead = False
@@ -233,9 +233,9 @@ def _write(file: int, data: int, count: int, offset: int) -> int:
     if disk.dead:
         return _IOERR_WRITE
     end = offset + count
-    if end > tracked.size and disk.quota_bytes is not None:
-        if disk.free_bytes() < end - tracked.size:
-            return _FULL
+    grows = end - tracked.size
+    if grows > 0 and disk.quota_bytes is not None and disk.free_bytes() < grows:
+        return _FULL
     before = os.pread(tracked.fd, count, offset) if offset < tracked.size else b""
     after = ctypes.string_at(data, count)
     os.pwrite(tracked.fd, after, offset)

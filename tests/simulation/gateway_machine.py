@@ -127,7 +127,7 @@ class RecordedOutbox(Outbox):
 class GatewayMachine:
     """One gateway's computer; see `start`. `clock_steps` lays down the clock of each boot."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         world: World,
         name: str,
@@ -305,19 +305,19 @@ class GatewayMachine:
         self._busy_until_s = begin_s + took_s
 
         def run() -> None:
-            if self.dead or life != self._lives or future.cancelled():
+            if self._is_dead() or life != self._lives or future.cancelled():
                 return
             self.effect("call")
-            if self.dead:
+            if self._is_dead():
                 return
             try:
                 result, error = work(), None
             except Exception as raised:  # noqa: BLE001  it is the caller's to see
                 result, error = None, raised
-            if self.dead:
+            if self._is_dead():
                 return
             self.effect("called")
-            if self.dead or future.done():
+            if self._is_dead() or future.done():
                 return
             if error is None:
                 future.set_result(result)
@@ -326,6 +326,9 @@ class GatewayMachine:
 
         loop.call_at(self._busy_until_s, run)
         return future
+
+    def _is_dead(self) -> bool:
+        return self.dead
 
     # -- what befalls it
 

@@ -34,7 +34,7 @@ from tests.simulation.plan import Plan
 from tests.simulation.world import START_AT, World
 
 VIOLATIONS_MAX = 20
-# How exactly a read that was held is dated: two conversions between clocks, each to the millisecond.
+# How exactly a held read is dated: two conversions between clocks, each to the millisecond.
 DATED_MS = 2
 # The file may be larger by what a transaction that makes room may need.
 OUTBOX_SLACK_BYTES = 64 * 4096
@@ -258,7 +258,7 @@ class _Case:
         stored = self._stored(sorted({meter for meter, _ in expected}))
         for key in clashes:
             for each in (expected, index, stored, self._evidence.index_reads):
-                each.pop(key, None)  # type: ignore[attr-defined]
+                each.pop(key, None)
         yield from _compare("I8 the reading store", expected, stored)
         yield from _compare("I1 the ledger", index, self._evidence.index_reads)
         if self._evidence.conflicts and not clashes:
@@ -288,12 +288,11 @@ class _Case:
     def _dated(self, meter: str, at_ms: int, answer: Answer) -> Iterator[str]:
         """The instant of a read is the true one, or the one that a wrong clock showed."""
         late_ms = abs(at_ms - answer.true_ms)
-        if late_ms <= DATED_MS or answer.state is Clock.SYNCED and at_ms == answer.shown_ms:
+        if late_ms <= DATED_MS or (answer.state is Clock.SYNCED and at_ms == answer.shown_ms):
             return
-        if answer.state is not Clock.SYNCED and not self._plan.settings.hold:
-            # Sent with a mark by a gateway that does not hold: as its clock showed it.
-            if at_ms == answer.shown_ms:
-                return
+        # A gateway that does not hold sends what its clock shows, with a mark.
+        if not self._plan.settings.hold and at_ms == answer.shown_ms:
+            return
         # A clock that was put wrong while reads were under way dates them by what it shows then.
         clock = next(
             gateway.record.boots[answer.boot]
@@ -309,25 +308,7 @@ class _Case:
     def _slots(self, gateway: GatewayMachine) -> Iterator[str]:
         """I7: of every slot it is known who was read, who was not, or that it was missed."""
         name = gateway.name
-        known = _Known(gateway.meters)
-        for (of, _), batch in self._batches.items():
-            if of == name:
-                known.take(batch)
-        for of, source, epoch, _, _, first, last, every_s, meters in self._evidence.gaps:
-            if of == name and source in ("tombstone", "slots") and first is not None:
-                assert last is not None
-                known.span(first, last, every_s, meters)
-            elif of == name and source == "seq":
-                # What was in it only its gateway knew.
-                for key, committed in gateway.record.committed.items():
-                    if key.epoch == epoch and self._is_seq_gap(name, key):
-                        known.take(decode_batch(committed.payload))
-        for topic, payload, _ in self._evidence.quarantine:
-            if f"/{name}/" in topic:
-                try:
-                    known.take(decode_batch(payload))
-                except MessageError:
-                    continue
+        known = self._known(gateway)
         first_at = gateway.first_slot_at
         if first_at is None:
             return
@@ -336,6 +317,28 @@ class _Case:
             lacking = known.lacking((slot_at - _1970) // _MS)
             if lacking:
                 yield f"I7 {name}: nothing is known of {sorted(lacking)} at {slot_at:%m-%d %H:%M}"
+
+    def _known(self, gateway: GatewayMachine) -> "_Known":
+        name = gateway.name
+        known = _Known(gateway.meters)
+        for (of, _), batch in self._batches.items():
+            if of == name:
+                known.take(batch)
+        for of, source, _, _, _, first, last, every_s, meters in self._evidence.gaps:
+            if of == name and source in ("tombstone", "slots") and first is not None:
+                assert last is not None
+                known.span(first, last, every_s, meters)
+        for key, committed in gateway.record.committed.items():
+            # What was in a batch that is known to be lost only its gateway knew.
+            if self._is_seq_gap(name, key):
+                known.take(decode_batch(committed.payload))
+        for topic, payload, _ in self._evidence.quarantine:
+            if f"/{name}/" in topic:
+                try:
+                    known.take(decode_batch(payload))
+                except MessageError:
+                    continue
+        return known
 
     def _is_seq_gap(self, name: str, key: BatchKey) -> bool:
         return any(
@@ -375,9 +378,8 @@ class _Case:
                 yield f"I3 {meter} is billed by {index} Wh, which it never showed"
         if used is not None and (index_from is None or index_to is None):
             yield f"I3 {meter} is billed {used} Wh without two indices"
-        if used is not None and index_to is not None and index_from is not None:
-            if used != index_to - index_from:
-                yield f"I3 {meter} is billed {used} Wh for {index_to} - {index_from}"
+        elif used is not None and used != (index_to or 0) - (index_from or 0):
+            yield f"I3 {meter} is billed {used} Wh for {index_to} - {index_from}"
 
     def _bounds(self) -> Iterator[str]:
         """I6."""
@@ -433,9 +435,9 @@ class _Known:
         """The meters of which nothing is known at a slot."""
         lacking = set(self._meters) - self._of_slot.get(slot, set())
         for first, last, every_ms, meters in self._spans:
-            if lacking and first <= slot <= last:
-                if slot == first or (every_ms and (slot - first) % every_ms == 0):
-                    lacking -= meters
+            is_step = slot == first or (every_ms and (slot - first) % every_ms == 0)
+            if first <= slot <= last and is_step:
+                lacking -= meters
         return lacking
 
 

@@ -4,6 +4,9 @@ What blocks its thread in the product (the collector's worker) runs in a greenle
 wait, the loop goes on. Everything is in one thread, so that a run depends on its seed alone.
 """
 
+# As asyncio and concurrent.futures have it:
+# ruff: noqa: ANN401
+
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor, Future

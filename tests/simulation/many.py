@@ -45,7 +45,11 @@ class Tally:
 
 
 def outcomes(
-    seeds: Sequence[int], *, processes: int | None = None, bug: str | None = None
+    seeds: Sequence[int],
+    *,
+    processes: int | None = None,
+    bug: str | None = None,
+    logs: bool = False,
 ) -> Iterator[Outcome]:
     """The outcome of each seed, as they come; with `bug` planted, if one is named."""
     before = os.environ.get("PYTHONHASHSEED")
@@ -53,7 +57,7 @@ def outcomes(
     context = multiprocessing.get_context("spawn")
     try:
         with context.Pool(processes or os.cpu_count()) as pool:
-            yield from pool.imap_unordered(partial(_one, bug), seeds, chunksize=1)
+            yield from pool.imap_unordered(partial(_one, bug, logs), seeds, chunksize=1)
     finally:
         if before is None:
             del os.environ["PYTHONHASHSEED"]
@@ -95,8 +99,8 @@ def fresh(count: int) -> tuple[int, range]:
     return first, range(first, first + count)
 
 
-def _one(bug: str | None, seed: int) -> Outcome:
+def _one(bug: str | None, logs: bool, seed: int) -> Outcome:
     if bug is None:
-        return simulate(seed)
+        return simulate(seed, logs=logs)
     with planted(bug):
-        return simulate(seed)
+        return simulate(seed, logs=logs)

@@ -412,7 +412,7 @@ class CollectorLink:
         )
 
     def _miss(self, connection: int, mid: int) -> None:
-        """A message was lost: the broker forgets it, or the connection breaks and it comes again."""
+        """A message was lost: the broker forgets it, or it comes again on a new connection."""
         if connection == self.connections and self._session is not None:
             if self._chance.random() < 0.5:
                 self._session.messages.pop(mid, None)

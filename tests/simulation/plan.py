@@ -30,6 +30,7 @@ class Fault(StrEnum):
     BROKER_FORGETS = "broker forgets"
     COLLECTOR_KILL = "collector kill"
     COLLECTOR_POWER = "collector power"
+    COLLECTOR_SITE = "collector and broker power"  # on one machine
     COLLECTOR_CUT = "collector partition"
     COLLECTOR_DISK_FULL = "collector disk full"
     COLLECTOR_SYNC = "collector sync fails"
@@ -106,7 +107,7 @@ def plan(seed: int) -> Plan:
     interval_min = chance.choice((480, 720, 1440, 1440, 1440))
     settings = Settings(
         interval_min=interval_min,
-        index_minutes=chance.choice(((0,), (0, 720))),
+        index_minutes=chance.choice(((0,), (0,), (0, 720))),
         hold=chance.random() < 0.8,
         bytes_max=4 * 1024 * 1024,
         status_every_s=chance.choice((12, 24, 36)) * 3600.0,
@@ -124,10 +125,11 @@ def plan(seed: int) -> Plan:
         gather_s=chance.choice((0.1, 20.0, 20.0, 20.0, 60.0)),
     )
     gateways = chance.randint(2, 4)
-    blows = []
-    for fault in kinds:
-        for _ in range(chance.randint(1, 3)):
-            blows.append(_blow(fault, chance, days * DAY_S - QUIET_S, gateways, interval_min))
+    blows = [
+        _blow(fault, chance, days * DAY_S - QUIET_S, gateways, interval_min)
+        for fault in kinds
+        for _ in range(chance.randint(1, 3))
+    ]
     blows.sort(key=lambda blow: blow.at_s)
     return Plan(
         seed=seed,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import structlog
@@ -41,7 +42,7 @@ from tests.simulation.memory_store import MemoryData, MemoryStore
 from tests.simulation.meters import Truth, installed
 from tests.simulation.network import Network, SimulatedBroker
 from tests.simulation.plan import Blow, Fault, Plan, plan
-from tests.simulation.world import START_AT, World
+from tests.simulation.world import World
 
 GATEWAYS_MAX = 4
 METERS_MAX = 3
@@ -66,7 +67,7 @@ class Outcome:
 
 def folder() -> Path:
     """Where this process's simulated disks are: in memory, where there is such a place."""
-    memory = Path("/dev/shm")  # noqa: S108
+    memory = Path("/dev/shm")
     base = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
     return base / f"songlo-simulation-{os.getpid()}"
 
@@ -80,7 +81,7 @@ def _prepared() -> tuple[Ledger, Image]:
         cache_logger_on_first_use=False,
     )
     # The ballast asks the file system for its room, which here is the simulated disk's affair.
-    outbox_room.Ballast._free_bytes = _free_bytes  # type: ignore[method-assign]
+    outbox_room.Ballast._free_bytes = _free_bytes  # type: ignore[method-assign, assignment]
     made = folder() / "made"
     made.mkdir(parents=True, exist_ok=True)
     meters = {
@@ -302,12 +303,21 @@ class _Run:
 
     def _kill_collector(self, blow: Blow) -> None:
         machine = self.collector
-        power = blow.fault is Fault.COLLECTOR_POWER
-        after = partial(self._later, blow.lasts_s, machine.revive)
+        power = blow.fault is not Fault.COLLECTOR_KILL
+        after = partial(self._after_collector, blow)
         if blow.effect == "now":
             machine.die("suddenly", power=power, after=after)
         else:
             machine.die_at(blow.effect, blow.number, power=power, after=after)
+
+    def _after_collector(self, blow: Blow) -> None:
+        if blow.fault is Fault.COLLECTOR_SITE and not self.world.is_calm:
+            # A moment later: what the collector has sent may still leave.
+            self.world.count("broker lost everything")
+            self.world.loop.call_later(
+                5.0, partial(self.broker.crash, 30.0 + blow.lasts_s / 2, forgets=True)
+            )
+        self._later(60.0 + blow.lasts_s, self.collector.revive)
 
     def _fill_collector(self, blow: Blow) -> None:
         self.world.count("collector disk full")
@@ -326,7 +336,8 @@ class _Run:
         machine.keep_backup()
         number = len(machine.backups) - 1
         # Where the broker may have lost its acks nobody else can tell.
-        forgets = any(blow.fault is Fault.BROKER_FORGETS for blow in self.plan.blows)
+        losses = (Fault.BROKER_FORGETS, Fault.COLLECTOR_SITE)
+        forgets = any(blow.fault in losses for blow in self.plan.blows)
         says_so = forgets or self._chance.random() < 0.5
         revive = partial(machine.revive, backup=number, says_so=says_so)
         after = partial(self._later, 600.0 * self._chance.random(), revive)
@@ -370,7 +381,7 @@ class _Run:
         topic = build(BatchTopic(machine.name, key.epoch, key.seq))
         self.broker.arrive(topic, payload, retain=False)
 
-    _actions: dict[Fault, Callable[["_Run", Blow], None]] = {
+    _actions: ClassVar[dict[Fault, Callable[["_Run", Blow], None]]] = {
         Fault.GATEWAY_KILL: _kill_gateway,
         Fault.GATEWAY_POWER: _kill_gateway,
         Fault.GATEWAY_IMAGE: _restore_gateway,
@@ -384,6 +395,7 @@ class _Run:
         Fault.BROKER_FORGETS: _crash_broker,
         Fault.COLLECTOR_KILL: _kill_collector,
         Fault.COLLECTOR_POWER: _kill_collector,
+        Fault.COLLECTOR_SITE: _kill_collector,
         Fault.COLLECTOR_CUT: _cut_collector,
         Fault.COLLECTOR_DISK_FULL: _fill_collector,
         Fault.COLLECTOR_SYNC: _fail_collector_syncs,
@@ -424,6 +436,3 @@ class _Run:
                 Step(end_s, 0, ClockState.SYNCED),
             ]
         return sorted(steps, key=lambda step: step.at_s)
-
-
-_ = START_AT
