@@ -207,7 +207,7 @@ class CollectorMachine:
         due_s = worker._next_tick_s - self._world.now_s
         if worker._held:
             due_s = min(due_s, worker._store_back_off.waiting_s)
-        if worker._ack_due:
+        if worker._ack_due and self._link is not None and self._link.connected:
             due_s = 0.0
         return max(0.001, due_s + 0.001)
 
