@@ -197,10 +197,13 @@ class _Case:
         """I2: every receipt is of a batch that its gateway kept."""
         for (name, key), receipt in self._evidence.receipts.items():
             where = f"{name} {key.epoch[:6]}/{key.seq}"
-            if receipt.state != "complete":
-                yield f"I1 {where} is {receipt.state} for ever"
             committed = self._committed(name, key)
             row = self._evidence.outboxes[name].get(key)
+            # Asked for again when its gateway did not have it any more: its reads are stored, but
+            # nobody can complete it a second time.
+            is_gone = receipt.state == "reopened" and row is None and self._is_away(name, key)
+            if receipt.state != "complete" and not is_gone:
+                yield f"I1 {where} is {receipt.state} for ever"
             if committed is not None and sha256(committed.payload).digest() == receipt.sha256:
                 if receipt.content != "quarantined":
                     self._batches[name, key] = decode_batch(committed.payload)
@@ -339,6 +342,13 @@ class _Case:
                 except MessageError:
                     continue
         return known
+
+    def _is_away(self, name: str, key: BatchKey) -> bool:
+        """Whether the batch is known to be lost, or its card was taken away."""
+        taken_away = any(
+            key in gateway.record.taken_away for gateway in self._gateways if gateway.name == name
+        )
+        return taken_away or self._is_seq_gap(name, key)
 
     def _is_seq_gap(self, name: str, key: BatchKey) -> bool:
         return any(
