@@ -8,7 +8,7 @@ INSTALLED_DEMO := $(VENV)/.installed-demo
 CODE := contract gateway collector simulator songlo firmware_config dashboards bench tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check bench deb format clean
+.PHONY: help demo test soak simulate check bench deb format clean
 
 help: ## list what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: $(INSTALLED) ## install what the tests need (as root, on Debian) and run a
 
 soak: $(INSTALLED) ## the long tests that `make test` leaves out
 	$(BIN)/pytest -m soak -s $(if $(TESTS),$(TESTS),tests/soak)
+
+simulate: $(INSTALLED) ## SEEDS=n: that many simulated fleets under faults; SEED=n: one of them again
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) \
+	  $(if $(FIRST),--first $(FIRST)) $(if $(BUG),--bug $(BUG)) $(if $(REPORT),--report $(REPORT))
 
 check: $(INSTALLED) ## lint, format, types, architecture
 	$(BIN)/ruff check $(CODE)

@@ -18,7 +18,7 @@ from collector.ledger.index_reads import IndexBlock
 from collector.operations.registry import import_registry
 from collector.operations.vee import VeeReport, VeeRun, run_vee
 from collector.operations.vee_files import load_limits
-from contract.messages import MeterRead, ScanKind
+from contract.messages import MeterRead, ScanKind, Value
 
 STATIONS = 100
 METERS = 100
@@ -92,7 +92,7 @@ def _day(day: int) -> Iterator[IndexBlock]:
         yield IndexBlock(name, EPOCH, day + DAYS + 1, ScanKind.INDEX, slot, REGISTERS, reads)
 
 
-def _values(number: int, day: int) -> list[int]:
+def _values(number: int, day: int) -> list[Value]:
     since = day + DAYS
     if number % 200 == 3:
         since = min(since, DAYS + 10)  # stands still from the tenth day on

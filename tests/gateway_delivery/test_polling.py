@@ -367,6 +367,32 @@ async def test_a_slot_that_could_not_be_kept_is_a_gap_once_something_can(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "question",
+    ["last_slot", "retries", "slots_after", "accounted", "knew_time", "last_held_s", "next_held"],
+)
+async def test_polling_outlives_an_outbox_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    """Its file was still closed, after a sync that failed twice, when the clock was put back."""
+    monkeypatch.setattr("gateway.keeping.COMMIT_RETRY_S", 0.001)
+    world = World(tmp_path, after(30), after(65))
+    real = getattr(OutboxThread, question)
+    failures = [2]
+
+    async def closed_at_first(self: OutboxThread, *args: object, **kwargs: object) -> object:
+        if failures[0]:
+            failures[0] -= 1
+            raise OutboxUnavailable("the file is closed")
+        return await real(self, *args, **kwargs)
+
+    monkeypatch.setattr(OutboxThread, question, closed_at_first)
+    batches = await world.run()
+    assert failures == [0]
+    assert [scan.slot for scan in scans(batches)] == [after(30), after(60)]
+
+
+@pytest.mark.asyncio
 async def test_a_replaced_outbox_is_reported(tmp_path: Path) -> None:
     tmp_path.joinpath("outbox.sqlite3").write_bytes(b"noise" * 1000)
     world = World(tmp_path, after(30), after(30))

@@ -14,6 +14,7 @@ from collector.readings.influx_store import InfluxStore
 from collector.readings.port import ReadBlock, ReadingStore, StoredRead
 from contract.messages import MeterRead, ScanKind, Value
 from contract.registers import CATALOGUE
+from tests.simulation.memory_store import MemoryData, MemoryStore
 
 SLOT = datetime(2026, 3, 1, 17, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -23,7 +24,7 @@ REGISTERS = (IMPORT, VOLTAGE)
 Open = Callable[[], ReadingStore]
 
 
-@pytest.fixture(params=["duckdb", "influxdb"])
+@pytest.fixture(params=["duckdb", "influxdb", "memory"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens the store; again on the same data when it is called again."""
     with ExitStack() as stack:
@@ -31,6 +32,13 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]
 
             def make() -> ReadingStore:
                 return DuckDbStore(tmp_path / "reads.duckdb")
+
+        elif request.param == "memory":
+            # What the simulation uses in their place must behave as they do.
+            data = MemoryData()
+
+            def make() -> ReadingStore:
+                return MemoryStore(data)
 
         else:
             influx = request.getfixturevalue("influx")

@@ -1,0 +1,223 @@
+"""Virtual time: an event loop that jumps to the next timer, and processes that block on it.
+
+What blocks its thread in the product (the collector's worker) runs in a greenlet: where it would
+wait, the loop goes on. Everything is in one thread, so that a run depends on its seed alone.
+"""
+
+# As asyncio and concurrent.futures have it:
+# ruff: noqa: ANN401
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar
+
+from greenlet import getcurrent, greenlet
+
+from tests.bad_lines import virtual_time
+
+_T = TypeVar("_T")
+
+
+class Killed(BaseException):
+    """The process that runs this was killed."""
+
+
+class Host(Protocol):
+    """Runs what is handed to a thread."""
+
+    def in_thread(self, work: Callable[[], Any]) -> "asyncio.Future[Any]":
+        """The result of `work`, when it has been done."""
+        ...
+
+
+# On which machine the present task runs.
+HOST: ContextVar[Host] = ContextVar("host")
+
+
+# A run takes some ten thousand turns; one that takes this many has somebody who waits awake.
+TURNS_MAX = 1_000_000
+
+
+class Loop(virtual_time.VirtualLoop):
+    """A virtual loop whose threads are those of the machine that a task runs on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clock.turns = virtual_time.TURNS_MAX - TURNS_MAX
+
+    def run_in_executor(  # type: ignore[override]  # as asyncio calls it
+        self, executor: Executor | None, func: Callable[..., _T], *args: Any
+    ) -> "asyncio.Future[_T]":
+        return HOST.get().in_thread(lambda: func(*args))
+
+
+class Signal:
+    """Something that processes wait for."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Process] = []
+
+    def ring(self) -> None:
+        """Wake everybody who waits."""
+        waiting, self._waiting = self._waiting, []
+        for process in waiting:
+            process.wake()
+
+    def add(self, process: "Process") -> None:
+        """This one waits."""
+        self._waiting.append(process)
+
+    def remove(self, process: "Process") -> None:
+        """This one waits no more."""
+        if process in self._waiting:
+            self._waiting.remove(process)
+
+
+class Process:
+    """Blocking code on the virtual loop. `ended` is called with what it raised, if anything."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        body: Callable[[], None],
+        ended: Callable[[BaseException | None], None],
+    ) -> None:
+        self._loop = loop
+        self._body = body
+        self._ended = ended
+        # The loop's own greenlet, were this begun within another process.
+        self._hub = getcurrent()
+        while self._hub.parent is not None:
+            self._hub = self._hub.parent
+        self._greenlet = greenlet(self._run, parent=self._hub)
+        _processes[self._greenlet] = self
+        self._timer: asyncio.Handle | None = loop.call_soon(self._resume)
+        self._signals: tuple[Signal, ...] = ()
+
+    @classmethod
+    def current(cls) -> "Process":
+        """The process that runs now."""
+        return _processes[getcurrent()]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return not self._greenlet.dead
+
+    def sleep(self, seconds: float, *signals: Signal) -> None:
+        """Within the process: let others run until then, or until a signal rings."""
+        assert getcurrent() is self._greenlet, "only a process itself can wait"
+        self._signals = signals
+        for signal in signals:
+            signal.add(self)
+        self._timer = self._loop.call_later(seconds, self._resume)
+        self._hub.switch()
+
+    def wake(self) -> None:
+        """End its sleep."""
+        self._settle()
+        self._timer = self._loop.call_soon(self._resume)
+
+    def kill(self) -> None:
+        """From outside: have it end where it stands."""
+        assert getcurrent() is self._hub, "a process is killed from outside"
+        self._settle()
+        if not self._greenlet.dead:
+            if not self._greenlet:  # it has not begun
+                self._greenlet.throw(Killed)
+                _processes.pop(self._greenlet, None)
+                self._ended(None)
+            else:
+                self._greenlet.throw(Killed)
+
+    def _settle(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for signal in self._signals:
+            signal.remove(self)
+        self._signals = ()
+
+    def _resume(self) -> None:
+        self._settle()
+        self._greenlet.switch()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            self._body()
+        except Killed:
+            pass
+        except BaseException as raised:  # noqa: BLE001  whatever it is, it is told
+            error = raised
+        del _processes[self._greenlet]
+        self._loop.call_soon(self._ended, error)
+
+
+_processes: dict[greenlet, Process] = {}
+
+
+class SimulatedEvent:
+    """A `threading.Event` for processes: waiting lets the others run."""
+
+    def __init__(self, wait: Callable[[float], None]) -> None:
+        self._wait = wait
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def wait(self, timeout: float) -> bool:
+        if not self._is_set:
+            self._wait(timeout)
+        return self._is_set
+
+
+class SimulatedThread(Executor):
+    """A second thread of a process: begins what it is given at once or later, as chance has it.
+
+    `wait` has the first thread wait for a signal.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[Callable[[], None]], None],
+        wait: Callable[[Signal], None],
+    ) -> None:
+        self._start = start
+        self._wait = wait
+
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> "Future[_T]":
+        future = _Future[_T](self._wait)
+
+        def work() -> None:
+            try:
+                result = fn(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001  it is the caller's to see
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+            future.signal.ring()
+
+        self._start(work)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        pass
+
+
+class _Future(Future[_T]):
+    def __init__(self, wait: Callable[[Signal], None]) -> None:
+        super().__init__()
+        self.signal = Signal()
+        self._wait = wait
+
+    def result(self, timeout: float | None = None) -> _T:
+        while not self.done():
+            self._wait(self.signal)
+        return super().result(0)
