@@ -268,17 +268,18 @@ class _Case:
             yield f"I2 {self._evidence.conflicts} index reads contradict others"
 
     def _orphans(self) -> set[tuple[str, int]]:
-        """Reads that the store alone has: of a card that was taken away, before a ledger was
-        restored that had them. Two losses at once; the store does not forget.
+        """Reads that the store alone has: a ledger was restored that had them, and their card had
+        been taken away or had no room for them. Two losses at once; the store does not forget.
         """
         if not self._collector.restored_at_s:
             return set()
         return {
             (read[0], (batch.scan.slot - _1970) // _MS + read[1])
             for gateway in self._gateways
-            for key in gateway.record.taken_away
+            for key, committed in gateway.record.committed.items()
             if (gateway.name, key) not in self._evidence.receipts
-            for batch in (decode_batch(gateway.record.committed[key].payload),)
+            and self._is_away(gateway.name, key)
+            for batch in (decode_batch(committed.payload),)
             if batch.scan is not None
             for table in batch.scan.tables
             for read in table.reads
