@@ -44,6 +44,7 @@ class Outbox:
         self._station = station
         self._bytes_max = bytes_max
         self._next = 1
+        self._in_doubt = False  # whether the last append was kept, which its file could not tell
         self._file = OutboxFile(path, bytes_max, station, self._begin)
         self._generation = self._fact("generation") or 0
 
@@ -86,6 +87,11 @@ class Outbox:
         not at all; see OutboxFile.write. The last of `done` becomes `last_slot()`. `at` is the
         present instant. On OutboxUnavailable nothing was kept.
         """
+        if self._in_doubt:
+            if drafts and self._holds(self._next, drafts):
+                return self._given_out(len(drafts))
+            # What was kept after all stays under its numbers: these are others.
+            self._next, self._in_doubt = self._stored_next(), False
         first, following = self._next, self._next + len(drafts)
         assert following <= SEQ_MAX
 
@@ -102,11 +108,13 @@ class Outbox:
         try:
             self._file.write(write, sum(len(draft.payload) for draft in drafts))
         except OutboxUnavailable:
-            # A commit whose fsync failed may have been kept all the same: the reopened file knows.
-            if following == first or self._stored_next() != following:
+            # A commit whose fsync failed may have been kept all the same: the reopened file knows,
+            # unless it cannot be opened either.
+            self._in_doubt = True
+            if not (drafts and self._holds(first, drafts)):
+                self._in_doubt = False
                 raise
-        self._next = following
-        return [BatchKey(self.epoch, seq) for seq in range(first, following)]
+        return self._given_out(len(drafts))
 
     def hold(self, boot: str, begun_s: float, content: bytes) -> None:
         """Keep a scan whose time is not known, begun at that moment of the boot's monotonic clock.
@@ -295,6 +303,22 @@ class Outbox:
             "INSERT INTO epochs (epoch, next) VALUES (?, ?) ON CONFLICT (epoch) DO NOTHING",
             (self.epoch, self._next),
         )
+
+    def _given_out(self, count: int) -> list[BatchKey]:
+        first, self._next, self._in_doubt = self._next, self._next + count, False
+        return [BatchKey(self.epoch, seq) for seq in range(first, self._next)]
+
+    def _holds(self, first: int, drafts: Sequence[Draft]) -> bool:
+        """Whether exactly these are held from `first` on."""
+        rows = self._file.read(
+            "SELECT b.sha256 FROM batches b JOIN epochs e ON e.id = b.epoch_id"
+            " WHERE e.epoch = ? AND b.seq >= ? ORDER BY b.seq",
+            self.epoch,
+            first,
+        )
+        return [sha for (sha,) in rows] == [
+            hashlib.sha256(draft.payload).digest() for draft in drafts
+        ]
 
     def _stored_next(self) -> int:
         following: int = self._file.read("SELECT next FROM epochs WHERE epoch = ?", self.epoch)[0][

@@ -10,7 +10,7 @@ import pytest
 from contract.limits import SEQ_MAX
 from contract.messages import EpochStatus, decode_batch
 from gateway.outbox import FILE_NAME, Outbox
-from gateway.outbox_file import SCHEMA, OutboxError
+from gateway.outbox_file import SCHEMA, OutboxError, OutboxFile, OutboxUnavailable
 from gateway.outbox_values import BatchKey, Late, SlotDone
 from tests.gateway_delivery.building import (
     MIB,
@@ -56,6 +56,36 @@ def test_a_commit_is_on_the_disk_when_it_returns(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     assert outbox._file.read("PRAGMA journal_mode") == [("wal",)]
     assert outbox._file.read("PRAGMA synchronous") == [(2,)], "FULL"
+    outbox.close()
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["the-same", "others"])
+def test_a_commit_that_was_kept_although_it_failed_keeps_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """Its sync failed, and the file could not be opened to see that it was kept all the same."""
+    outbox = open_outbox(tmp_path)
+    write, read = OutboxFile.write, OutboxFile.read
+
+    def kept_and_failed(self: OutboxFile, *args: object) -> object:
+        write(self, *args)  # type: ignore[arg-type]
+        raise OutboxUnavailable("disk I/O error")
+
+    def closed(self: OutboxFile, *args: object) -> object:
+        raise OutboxUnavailable("Cannot operate on a closed database.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OutboxFile, "write", kept_and_failed)
+        patch.setattr(OutboxFile, "read", closed)
+        with pytest.raises(OutboxUnavailable):
+            outbox.append([scan_draft(0)], at=at(0), done=[SlotDone(at(0))])
+    following = scan_draft(0) if again else scan_draft(30)
+    seq = 1 if again else 2
+    assert outbox.append([following], at=at(30)) == [BatchKey(epoch(1), seq)]
+    rows = outbox.pending(10, live_since=NEVER)
+    expected = [scan_draft(0)] if again else [scan_draft(0), scan_draft(30)]
+    assert [row.payload for row in rows] == [draft.payload for draft in expected]
+    assert read is OutboxFile.read
     outbox.close()
 
 

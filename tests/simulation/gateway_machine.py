@@ -106,8 +106,8 @@ class RecordedOutbox(Outbox):
         try:
             kept = super().append(drafts, at=at, done=done, late=late, release=release, also=also)
         except OutboxUnavailable:
-            if self.disk.dead:
-                self._write_down(keys, drafts, is_sure=False)
+            # Whether a commit whose sync failed is kept, only its file knows.
+            self._write_down(keys, drafts, is_sure=False)
             raise
         self._write_down(kept, drafts, is_sure=not self.disk.dead)
         return kept
