@@ -8,17 +8,20 @@ less a rest as long; the figure is four scans and an hour of rest, as a share of
 is not in it.
 """
 
+import sqlite3
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from bench.figure import Figure, Requirement
-from bench.large_station import LINES, METERS, STATION, gateway, large_station
+from bench.large_station import LINES, METERS, gateway, large_station
 from bench.process import cpu_s
 from bench.programs import broker, collector
-from bench.raw_mqtt import RawPublisher
 from gateway.clock import system_now
+from gateway.outbox import FILE_NAME
 
 MINUTE_S = 60
 HOUR_S = 3_600
@@ -27,7 +30,8 @@ MINUTES = 3
 BEFORE_SLOT_S = 2.0
 SETTLE_S = 1.0  # after the ack: it is marked in the outbox, the status goes out
 REST_S_MIN = 10.0  # shorter, and a tick of the kernel's count is too much of it
-ACK_TIMEOUT_S = 120.0
+DELIVERY_TIMEOUT_S = 58.0
+POLL_S = 0.2
 
 
 @dataclass(slots=True)
@@ -55,11 +59,7 @@ def measure() -> Figure:
                 clock={"before_sync": "send"},
             ) as process,
         ):
-            publisher = RawPublisher(mosquitto.port)
-            publisher.watch_acks()
-            publisher.wait_for_acks(STATION, 1, ACK_TIMEOUT_S)
-            found = _measure(process.pid, publisher)
-            publisher.close()
+            found = _measure(process.pid, folder / "gateway" / FILE_NAME)
     scan_s = sum(found.minutes) / MINUTES - MINUTE_S * found.resting / found.rested
     hour_s = SCANS_PER_HOUR * scan_s + HOUR_S * found.resting / found.rested
     return Figure(
@@ -79,15 +79,16 @@ def measure() -> Figure:
     )
 
 
-def _measure(pid: int, publisher: RawPublisher) -> _Seconds:
+def _measure(pid: int, outbox: Path) -> _Seconds:
     found = _Seconds()
-    _wait_for_slot()
+    _wait_for_delivery(outbox, _wait_for_slot())
+    slot_at = _wait_for_slot()
     begun = cpu_s(pid)
     for _ in range(MINUTES):
-        publisher.wait_for_acks(STATION, publisher.acked[STATION] + 1, ACK_TIMEOUT_S)
+        _wait_for_delivery(outbox, slot_at)
         time.sleep(SETTLE_S)
         rest_s, rest_cpu_s = time.monotonic(), cpu_s(pid)
-        _wait_for_slot()
+        slot_at = _wait_for_slot()
         ended = cpu_s(pid)
         found.minutes.append(ended - begun)
         found.resting += ended - rest_cpu_s
@@ -98,7 +99,23 @@ def _measure(pid: int, publisher: RawPublisher) -> _Seconds:
     return found
 
 
-def _wait_for_slot() -> None:
-    """Return a little before the next full minute."""
-    now_s = system_now().timestamp()
-    time.sleep((-BEFORE_SLOT_S - now_s) % MINUTE_S)
+def _wait_for_slot() -> datetime:
+    """Return a little before the next full minute, with that minute."""
+    now = system_now()
+    left_s = (-BEFORE_SLOT_S - now.timestamp()) % MINUTE_S
+    time.sleep(left_s)
+    return (now + timedelta(seconds=left_s + MINUTE_S / 2)).replace(second=0, microsecond=0)
+
+
+def _wait_for_delivery(outbox: Path, slot_at: datetime) -> None:
+    """Return when the gateway knows that the collector has the scan of that slot."""
+    deadline_s = time.monotonic() + DELIVERY_TIMEOUT_S
+    query = "SELECT count(*), min(acked) FROM batches WHERE slot_at = ?"
+    with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)) as db:
+        while True:
+            count, acked = db.execute(query, (round(slot_at.timestamp() * 1000),)).fetchone()
+            if count and acked:
+                return
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"the scan of {slot_at} is not delivered: {count}, {acked}")
+            time.sleep(POLL_S)

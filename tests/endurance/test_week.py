@@ -13,7 +13,7 @@ from tests.services import free_port
 
 
 @pytest.mark.asyncio
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 async def test_a_week_without_uplink_takes_no_more_memory_and_keeps_every_slot(
     tmp_path: Path,
 ) -> None:

@@ -12,7 +12,7 @@ DAYS = 7
 # From the first midnight to the last. SQLite's cache still fills then, up to its bound (512 kB and
 # what it keeps of each page). One object left behind for each of 48 meters in each scan is 1.3 MB.
 GROWTH_KB_MAX = 1_000
-DAY_S_MAX = 120.0
+DAY_S_MAX = 300.0  # ten on an idle machine
 
 
 @dataclass(frozen=True)

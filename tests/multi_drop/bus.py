@@ -49,6 +49,14 @@ class Bus(ABC):
     def spoil_always(self, number: int, fault: str | None) -> None:
         """A fault in every message, or none any more."""
 
+    @abstractmethod
+    def momentary(self, number: int) -> dict[str, float]:
+        """What a meter truly shows besides its energies."""
+
+    @abstractmethod
+    def answer_late(self, number: int) -> None:
+        """The next answer of a meter comes while the one after it would be waited for."""
+
     @property
     @abstractmethod
     def asked(self) -> list[int]:
@@ -111,6 +119,14 @@ class ModbusBus(Bus):
     def spoil_always(self, number: int, fault: str | None) -> None:
         self._slave.always[number] = Fault("none") if fault is None else self._fault(fault)
 
+    def momentary(self, number: int) -> dict[str, float]:
+        return {modbus.VOLTAGE: float(modbus.truth(number, modbus.VOLTAGE))}
+
+    def answer_late(self, number: int) -> None:
+        # The next ones are slow, so that it comes in between.
+        slow = [Fault("slow", delay_s=0.05)] * 4
+        self._slave.script[number].extend([Fault("late", delay_s=0.15), *slow])
+
     def _fault(self, fault: str) -> Fault:
         delay_s = LATE_S["modbus"] if fault == "late" else 0.0
         return Fault(self._FAULTS.get(fault, fault), delay_s=delay_s)
@@ -154,6 +170,12 @@ class IecBus(Bus):
 
     def spoil_always(self, number: int, fault: str | None) -> None:
         self._on_line[number - 1].always = None if fault is None else self._fault(fault)
+
+    def momentary(self, number: int) -> dict[str, float]:
+        return {iec.VOLTAGE: 230.4}
+
+    def answer_late(self, number: int) -> None:
+        self._on_line[number - 1].faults.append("late")
 
     def _fault(self, fault: str) -> str:
         return self._FAULTS.get(fault, fault)

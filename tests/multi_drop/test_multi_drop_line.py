@@ -36,6 +36,8 @@ SOME = (*NEAR, ILL)
 FAULTS = ["silent", "truncated", "garbled", "stranger", "twice", "late"]
 UP_AGAIN_S_MAX = 20.0
 
+pytestmark = pytest.mark.timeout(180)  # sixteen meters at 9600 baud, on a machine that is busy
+
 
 @pytest.fixture(params=["modbus", "iec"])
 def bus(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bus:
@@ -104,6 +106,21 @@ async def test_a_meter_that_is_always_wrong_has_no_value_and_the_others_have_the
         assert bus.asks(ILL) == attempts + 1, "a meter that failed is tried once"
         bus.spoil_always(ILL, None)
         assert await read_all(line, bus, SOME) == truth(bus, SOME)
+
+
+@pytest.mark.asyncio
+async def test_a_late_answer_is_never_taken_for_another(bus: Bus) -> None:
+    """The late one is that to the momentary quantities, when the energies are asked for."""
+    async with bus.running(StillClock()) as line:
+        for _ in range(2):
+            bus.answer_late(ILL)
+            async with asyncio.TaskGroup() as group:
+                first = group.create_task(line.read(bus.meter(ILL), Part.MOMENTARY, INTERVAL))
+                also = group.create_task(line.read(bus.meter(ILL), Part.ENERGY, INTERVAL))
+                other = group.create_task(line.read(bus.meter(ILL + 1), Part.ENERGY, INTERVAL))
+            assert first.result().values == bus.momentary(ILL)
+            assert also.result().values == bus.energies(ILL)
+            assert other.result().values == bus.energies(ILL + 1)
 
 
 @pytest.mark.asyncio

@@ -10,7 +10,7 @@ from tests.endurance.station import Station, standing
 from tests.endurance.week import check, live_a_week
 from tests.services import free_port
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(2_400)]
 
 
 @pytest.mark.asyncio
