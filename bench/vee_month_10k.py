@@ -92,7 +92,7 @@ def _day(day: int) -> Iterator[IndexBlock]:
         yield IndexBlock(name, EPOCH, day + DAYS + 1, ScanKind.INDEX, slot, REGISTERS, reads)
 
 
-def _values(number: int, day: int) -> list[int]:
+def _values(number: int, day: int) -> list[int | float | None]:
     since = day + DAYS
     if number % 200 == 3:
         since = min(since, DAYS + 10)  # stands still from the tenth day on

@@ -23,6 +23,7 @@ METERS_MAX = 500
 STARTS_MAX = 400
 SPANS_MAX = 50
 
+_UNSYNCED = Quality.CLOCK_UNSYNCED.value
 _CLOCK_BITS = (Quality.CLOCK_UNSYNCED | Quality.RESTAMPED).value
 
 # CROSS JOIN: from each meter to each day by the index over (meter, at), whatever else there is.
@@ -154,13 +155,13 @@ class DailyReadRepository:
             )
             parameters = (*meters, *starts_ms)
         instants = {ms: from_ms(ms) for ms in starts_ms}
-        for meter, register, at, value, slot, quality in self._connection.exec_driver_sql(
-            statement, parameters
-        ):
+        # All at once: a station's month is some thousands of rows, and a cursor's step costs more.
+        rows = self._connection.exec_driver_sql(statement, parameters).all()
+        for meter, register, at, value, slot, quality in rows:
             read = Read(from_ms(at), value, instants[slot], _unsure(quality))
             yield MeterRegisterRead(meter, register, read)
 
 
 def _unsure(quality: int) -> bool:
     """Taken by a clock that was not right, and not dated again since."""
-    return quality & _CLOCK_BITS == Quality.CLOCK_UNSYNCED.value
+    return quality & _CLOCK_BITS == _UNSYNCED
