@@ -34,13 +34,19 @@ _SLOTS_SQLITE = """
         ON i.meter = asked.meter AND i.at BETWEEN days.at AND days.at + {first_pass}
         AND i.slot = days.at
 """
+# OFFSET 0: PostgreSQL would rather look at every read there is once than at a few of each meter; so
+# it cannot make a join of it.
 _SLOTS_POSTGRESQL = """
     SELECT i.meter, i.register, i.at, i.value, i.slot, i.quality
     FROM unnest(%s::text[]) AS asked(meter)
     CROSS JOIN unnest(%s::bigint[]) AS days(at)
-    JOIN index_reads AS i
-        ON i.meter = asked.meter AND i.at BETWEEN days.at AND days.at + {first_pass}
-        AND i.slot = days.at
+    CROSS JOIN LATERAL (
+        SELECT r.meter, r.register, r.at, r.value, r.slot, r.quality
+        FROM index_reads AS r
+        WHERE r.meter = asked.meter AND r.at BETWEEN days.at AND days.at + {first_pass}
+            AND r.slot = days.at
+        OFFSET 0
+    ) AS i
 """
 
 
