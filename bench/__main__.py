@@ -15,12 +15,14 @@ FIGURES = (
     "intake_embedded",
     "intake_influx",
     "snapshot_10k",
+    "bill_previews_10k",
     "vee_month_10k",
     "line_scan",
     "line_scan_dead",
     "scan_vs_single",
     "slot_energies",
     "gateway_rss",
+    "gateway_cpu",
 )
 
 

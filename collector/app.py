@@ -21,7 +21,7 @@ import uvicorn
 from collector.clock import system_now
 from collector.config import CollectorConfig, CommandsConfig, DuckDbConfig, read_secret
 from collector.errors import CollectorError
-from collector.intake.desk import CommandDesk
+from collector.intake.desk import CommandDesk, log_connection
 from collector.intake.link import Link, start_of
 from collector.intake.pipeline import Pipeline
 from collector.intake.worker import IntakeWorker
@@ -110,7 +110,7 @@ def open_desk(config: CollectorConfig, ledger: Ledger) -> CommandDesk:
     password = broker.password_file
     secret = None if password is None else read_secret(password)
     # Several processes may have the same identity, and the broker lets one client id live once.
-    return CommandDesk(DeskLink(start_of(broker, secret, is_passing=True)), ledger)
+    return CommandDesk(DeskLink(start_of(broker, secret, is_passing=True), log_connection), ledger)
 
 
 @contextlib.contextmanager

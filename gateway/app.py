@@ -11,8 +11,10 @@ import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 from importlib.metadata import PackageNotFoundError, version
+from typing import Protocol
 
 import structlog
 
@@ -33,14 +35,14 @@ from gateway.outbox import FILE_NAME, Outbox
 from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
 from gateway.polling import Poller
-from gateway.ports import Clock
+from gateway.ports import Clock, Line
 from gateway.protocols.iec_characters import Characters
 from gateway.pulse import Pulse
 from gateway.scan import Scanner
 from gateway.services import Parts, wire_services
 from gateway.station_file import Iec62056Section, ModbusRtuOverTcpSection, ModbusRtuSection
 from gateway.undated import Undated, boot_id
-from gateway.uplink import Identity, Uplink
+from gateway.uplink import Identity, Surroundings, Uplink
 
 HOUSEKEEPING_S = 3_600.0
 EPOCH_BYTES = 16
@@ -48,6 +50,25 @@ STATUSES_UNDER_WAY_MAX = 20
 HOUSE_STEP_S_MAX = 900.0  # forgetting what a long absence has left, on a busy card
 
 log = structlog.get_logger("gateway")
+
+
+class WatchedLine(Line, Protocol):
+    """A line that shows that its owner task is alive."""
+
+    @property
+    def pulse(self) -> Pulse:
+        """The pulse of the owner task."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a gateway runs: its clock, this start of the computer, its lines, the way outside."""
+
+    clock: Clock
+    boot: str
+    lines: Sequence[WatchedLine]
+    surroundings: Surroundings
 
 
 class _Stop(Exception):
@@ -68,7 +89,8 @@ async def run_station(config: StationConfig, control: Control) -> None:
         )
     )
     try:
-        await _run_parts(config, clock, outbox, control)
+        lines = [line_of(line, clock, config.schedule.zone) for line in config.lines]
+        await run_parts(config, Place(clock, boot_id(), lines, Surroundings()), outbox, control)
     finally:
         await asyncio.to_thread(outbox.close)
         if isinstance(clock, ReplayClock):
@@ -76,10 +98,11 @@ async def run_station(config: StationConfig, control: Control) -> None:
     log.info("stopped", station=config.station)
 
 
-async def _run_parts(
-    config: StationConfig, clock: Clock, outbox: OutboxThread, control: Control
+async def run_parts(
+    config: StationConfig, place: Place, outbox: OutboxThread, control: Control
 ) -> None:
-    lines = [line_of(line, clock, config.schedule.zone) for line in config.lines]
+    """Run the gateway's parts at `place` over an open outbox until `control.halt`."""
+    clock, lines = place.clock, place.lines
     # The station's name: two gateways never try their dead meters in step, and a replay repeats.
     chance = random.Random(config.station)  # noqa: S311 spreads load, guards nothing
     health = HealthBook(
@@ -100,6 +123,7 @@ async def _run_parts(
         outbox,
         clock,
         scanner.status,
+        place.surroundings,
         mailbox=mailbox,
         config=control.config_status,
     )
@@ -108,7 +132,7 @@ async def _run_parts(
         scanner,
         keeper,
         clock,
-        boot=boot_id(),
+        boot=place.boot,
         hold=config.clock.before_sync == "hold",
     )
     poller = Poller(config.schedule, scanner, clock, keeper, undated)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+import gateway.lean  # noqa: F401 before all that imports structlog
 from gateway.profile_cli import profile
 from gateway.read_cli import read
 from gateway.scan_cli import scan

@@ -41,6 +41,7 @@ _HOST_PORT = re.compile(r"(?P<host>[^\s:]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5
 
 FILE_BYTES_MAX = 4 * 1024 * 1024  # thousands of meters; guards against naming a wrong file
 PROFILES_SHOWN_MAX = 20
+LIVE_SLOTS = 2  # so that what is new is never more than one slot late
 
 
 class StationFileError(Exception):
@@ -171,7 +172,7 @@ class _Checker:
             broker=section.broker,
             password=password,
             tls=tls,
-            uplink=section.uplink,
+            uplink=_with_live_slots(section.uplink, schedule),
             outbox=section.outbox,
             replay=replay,
             clock=section.clock,
@@ -386,6 +387,16 @@ class _Checker:
         if key not in self._reordered:
             self._reordered[key] = msgspec.structs.replace(profile, order=order)
         return self._reordered[key]
+
+
+def _with_live_slots(uplink: UplinkSection, schedule: Schedule) -> UplinkSection:
+    """The settings by which the last two slots go ahead of a backlog, however long a slot is.
+
+    One whose turn did not come before the next slot, because the uplink was gone or the window full
+    of older ones, would else wait for everything that is older still.
+    """
+    live_age_s = max(uplink.live_age_s, LIVE_SLOTS * schedule.interval.total_seconds())
+    return msgspec.structs.replace(uplink, live_age_s=live_age_s)
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

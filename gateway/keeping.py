@@ -7,6 +7,7 @@ anything is kept.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 
@@ -26,6 +27,8 @@ COMMIT_TRIES_MAX = 30  # about half a minute; then the slot is listed as lost
 # A step of polling is one call of the outbox, behind those of the uplink, on a card that may be
 # busy with its own affairs; a scan may besides take until the next slot. Longer, and it hangs.
 STEP_S_MAX = 900.0
+
+_T = TypeVar("_T")
 
 log = structlog.get_logger("gateway.polling")
 
@@ -104,6 +107,22 @@ class Keeper:
     async def know_time(self, boot: str) -> None:
         """Remember that the time has become known in this start of the computer."""
         await self._try(lambda: self.outbox.know_time(boot))
+
+    async def ask(self, question: Callable[[], Awaitable[_T]]) -> _T:
+        """What the outbox remembers, asked again and again while its file cannot be read.
+
+        Without it nobody knows which slot comes next.
+        """
+        is_first = True
+        while True:
+            self.pulse.beat()
+            try:
+                return await question()
+            except OutboxUnavailable as error:
+                if is_first:
+                    log.error("the outbox tells nothing", error=str(error))  # noqa: TRY400 no trace
+                is_first = False
+                await asyncio.sleep(COMMIT_RETRY_S)
 
     async def _try(self, work: Callable[[], Awaitable[None]]) -> bool:
         for attempt in range(COMMIT_TRIES_MAX):

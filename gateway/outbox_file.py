@@ -23,6 +23,9 @@ BUSY_TIMEOUT_S = 5.0
 # the ballast is enough to fold it when the disk is full.
 WAL_PAGES = 256
 PAGE_BYTES = 4096
+# What is read again and again are the marks and the newest batches. SQLite's own limit of 2 MB is
+# reached after days only, which nobody would tell from a leak.
+CACHE_KIB = 512
 PAGES_MIN = 256  # what a file may grow to even when no ballast could be set aside
 ROOM_PAGES = 64  # deleting can need pages of its own: beyond the bound, for that transaction only
 ROOM_BYTES_MIN = 64 * 1024
@@ -212,6 +215,7 @@ class OutboxFile:
         )
         try:
             db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")

@@ -30,7 +30,11 @@ from gateway.outbox_values import Worth
 DAMAGED = "damaged"  # the reason of a tombstone for a batch whose bytes no longer have their hash
 
 BALLAST_BYTES_MAX = 8 * 1024 * 1024  # twice what the write-ahead log can hold before it is folded
-BALLAST_PART = 8  # of a small outbox, at most one part in this many
+BALLAST_PART = 8  # of a small outbox, one part in this many …
+# … but enough for a young file: the log (1 MB, or twice that for a moment), and what the file still
+# grows by before it has a megabyte to drop old batches from. With less, neither can be had without
+# the other.
+BALLAST_BYTES_MIN = 4 * 1024 * 1024
 BALLAST_AGAIN = 4  # made again once this many times its size is free
 
 log = structlog.get_logger("gateway.outbox")
@@ -162,7 +166,7 @@ class Ballast:
 
     def __init__(self, path: Path, bytes_max: int) -> None:
         self._path = path
-        self._size = min(BALLAST_BYTES_MAX, bytes_max // BALLAST_PART)
+        self._size = min(BALLAST_BYTES_MAX, max(BALLAST_BYTES_MIN, bytes_max // BALLAST_PART))
 
     def make(self) -> bool:
         """Make it, unless it is there or the disk has little room; whether it is there."""

@@ -95,7 +95,7 @@ class Poller:
         begin = None
         if oldest is not None:
             begin = self._slot_of(anchor(self._clock).instant(oldest[1].begun_s)).at - _INSTANT
-        self._last_at = await self._outbox.last_slot()
+        self._last_at = await self._keeper.ask(self._outbox.last_slot)
         if self._last_at is None:
             recent = self._schedule.between(now - self._grace, now)
             self._last_at = begin or (recent[-1].at - _INSTANT if recent else now)
@@ -103,7 +103,9 @@ class Poller:
         elif self._last_at > now + self._grace:
             await self._go_back(now, begin or now)
         await self._recall(begin or now)
-        self._late.want({mark.slot_at: mark for mark in await self._outbox.retries()}, now)
+        self._late.want(
+            {mark.slot_at: mark for mark in await self._keeper.ask(self._outbox.retries)}, now
+        )
         await self._report_incident()
         # What was noted before the time was known, or is left from an earlier run of the parts.
         await self._keeper.keep()
@@ -223,8 +225,8 @@ class Poller:
 
     async def _recall(self, now: datetime) -> None:
         """Have at hand what was done under times that are still to come."""
-        self._taken = set(await self._outbox.slots_after(now - _INSTANT))
-        self._accounted = await self._outbox.accounted()
+        self._taken = set(await self._keeper.ask(lambda: self._outbox.slots_after(now - _INSTANT)))
+        self._accounted = await self._keeper.ask(self._outbox.accounted)
 
     def _is_accounted(self, slot: Slot) -> bool:
         return slot.at in self._taken or any(

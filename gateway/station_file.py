@@ -58,7 +58,7 @@ class BrokerSection(_Section, frozen=True):
 class UplinkSection(_Section, frozen=True):
     """How batches are sent: `window` at a time, again after `resend_after_s` up to the maximum.
 
-    A batch younger than `live_age_s` goes ahead of the backlog.
+    A batch younger than `live_age_s`, or than two slots, goes ahead of the backlog.
     """
 
     window: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 20

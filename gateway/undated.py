@@ -65,8 +65,8 @@ class Undated:
         server: the clock is off by seconds a day then.
         """
         await self._send_older()
-        knew = self._knew = await self._outbox.knew_time(self._boot)
-        last_s = await self._outbox.last_held_s(self._boot)
+        knew = self._knew = await self._keeper.ask(lambda: self._outbox.knew_time(self._boot))
+        last_s = await self._keeper.ask(lambda: self._outbox.last_held_s(self._boot))
         due_s = self._clock.monotonic_s() + PATIENCE_S
         if last_s is not None:
             due_s = last_s + interval.total_seconds()
@@ -107,7 +107,11 @@ class Undated:
             log.warning("scans of an earlier start cannot be dated: sent as evidence", scans=count)
 
     async def _next(self, *, of_others: bool) -> tuple[Held, HeldScan] | None:
-        while (row := await self._outbox.next_held(self._boot, of_others=of_others)) is not None:
+        while (
+            row := await self._keeper.ask(
+                lambda: self._outbox.next_held(self._boot, of_others=of_others)
+            )
+        ) is not None:
             try:
                 return row, held(row.content)
             except ValueError as error:

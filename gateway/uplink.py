@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 import structlog
 
@@ -60,6 +61,62 @@ class Identity:
     version: str = ""
 
 
+class Connection(Protocol):
+    """One connection to a broker, as `gateway.mqtt` has it; not used again after its end."""
+
+    async def open(self) -> None:
+        """Connect and wait for the broker's consent. Raises BrokerLost."""
+        ...
+
+    def subscribe(self, topic_filter: str) -> None:
+        """Ask for messages, the retained ones at once. Raises BrokerLost."""
+        ...
+
+    def publish(self, message: Message) -> bool:
+        """Hand over a message; False when too many are under way. Raises BrokerLost."""
+        ...
+
+    def check(self) -> None:
+        """Raises BrokerLost when the connection has ended."""
+        ...
+
+    async def close(self, goodbye: Message) -> None:
+        """Publish `goodbye` and disconnect in order, within a bounded time."""
+        ...
+
+    def drop(self) -> None:
+        """Let go of it, whatever state it is in."""
+        ...
+
+
+class Connect(Protocol):
+    """Makes connections: `received` gets each message, `ended` is called once when it is lost."""
+
+    def __call__(
+        self,
+        broker: Broker,
+        will: Message,
+        *,
+        received: Callable[[Message], None],
+        ended: Callable[[], None],
+    ) -> Connection:
+        """A connection that is not open yet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What delivery takes from outside: connections, the time that passes, chance.
+
+    `monotonic_s` is real time, also where the station's own clock replays a period. `uniform` gives
+    a number between two.
+    """
+
+    connect: Connect = BrokerConnection
+    monotonic_s: Callable[[], float] = time.monotonic
+    uniform: Callable[[float, float], float] = random.uniform
+
+
 @dataclass(slots=True)
 class _Sent:
     """A batch under way: how often it was sent, and when (monotonic) it is sent again."""
@@ -83,6 +140,7 @@ class Uplink:
         outbox: OutboxThread,
         clock: Clock,
         lines: Callable[[], list[LineStatus]],
+        surroundings: Surroundings | None = None,
         *,
         mailbox: Mailbox | None = None,
         config: Callable[[], ConfigStatus | None] = lambda: None,
@@ -90,6 +148,10 @@ class Uplink:
         self.acked = asyncio.Event()  # the collector has a batch of the current epoch
         self._mailbox = mailbox
         self._config = config
+        around = surroundings or Surroundings()
+        self._connect = around.connect
+        self._monotonic_s = around.monotonic_s
+        self._uniform = around.uniform
         self._broker = broker
         self._identity = identity
         self._settings = settings
@@ -103,9 +165,9 @@ class Uplink:
         self._wake = asyncio.Event()
         self._acks: deque[Ack] = deque(maxlen=ACKS_WAITING_MAX)
         self._under_way: dict[BatchKey, _Sent] = {}
-        self._connection: BrokerConnection | None = None
+        self._connection: Connection | None = None
         self._connected = False
-        self._acked_s = time.monotonic()
+        self._acked_s = self._monotonic_s()
         self._count = 0
         self._said: object = None
         self._changed = True
@@ -127,20 +189,20 @@ class Uplink:
         """Deliver until cancelled; says offline before it goes."""
         failures = 0
         while True:
-            connection = BrokerConnection(
+            connection = self._connect(
                 self._broker, self._offline, received=self._receive, ended=self._wake.set
             )
             self._connection = connection
             self.pulse.beat()
-            began_s = time.monotonic()
+            began_s = self._monotonic_s()
             try:
                 await connection.open()
                 log.info("connected to the broker", host=self._broker.host, port=self._broker.port)
-                began_s = time.monotonic()
+                began_s = self._monotonic_s()
                 self._connected = True
                 await self._deliver(connection)
             except BrokerLost as error:
-                lived_s = time.monotonic() - began_s
+                lived_s = self._monotonic_s() - began_s
                 failures = 0 if lived_s >= GOOD_CONNECTION_S else failures + 1
                 # Once for an outage: a broker away for a night must not fill the journal.
                 if failures <= 1:
@@ -150,11 +212,11 @@ class Uplink:
                 raise
             self._connected = False
             connection.drop()
-            await asyncio.sleep(_reconnect_delay_s(failures))
+            await asyncio.sleep(self._reconnect_delay_s(failures))
 
     # -- one connection
 
-    async def _deliver(self, connection: BrokerConnection) -> None:
+    async def _deliver(self, connection: Connection) -> None:
         self._under_way.clear()
         self._said = None
         self._status_due_s = self._status_earliest_s = 0.0
@@ -185,9 +247,9 @@ class Uplink:
         except TimeoutError:
             pass
 
-    async def _send(self, connection: BrokerConnection) -> float:
+    async def _send(self, connection: Connection) -> float:
         """Send what is due; returns in how many seconds something will be."""
-        now_s = time.monotonic()
+        now_s = self._monotonic_s()
         for key in [key for key, sent in self._under_way.items() if sent.due_s <= now_s]:
             stored = await self._outbox.get(key)
             if stored is None:
@@ -204,9 +266,9 @@ class Uplink:
                 if not self._publish(connection, stored):
                     return RETRY_S
         due_s = min((sent.due_s for sent in self._under_way.values()), default=float("inf"))
-        return max(0.0, due_s - time.monotonic())
+        return max(0.0, due_s - self._monotonic_s())
 
-    def _publish(self, connection: BrokerConnection, stored: Stored) -> bool:
+    def _publish(self, connection: Connection, stored: Stored) -> bool:
         key = stored.key
         topic = build(BatchTopic(self._identity.gateway, key.epoch, key.seq))
         if not connection.publish(Message(topic, stored.payload)):
@@ -217,10 +279,10 @@ class Uplink:
             self._settings.resend_after_s * 2.0 ** min(times - 1, 16),
             self._settings.resend_after_max_s,
         )
-        self._under_way[key] = _Sent(times, time.monotonic() + wait_s * _spread(0.9, 1.1))
+        self._under_way[key] = _Sent(times, self._monotonic_s() + wait_s * self._uniform(0.9, 1.1))
         return True
 
-    def _say_mail(self, connection: BrokerConnection) -> bool:
+    def _say_mail(self, connection: Connection) -> bool:
         """Publish what waits in the mailbox; False when the client takes no more for now."""
         while self._mailbox is not None and (mail := self._mailbox.next()) is not None:
             if not connection.publish(Message(*mail)):
@@ -255,8 +317,8 @@ class Uplink:
             for entry in ack.epochs
         ):
             self.acked.set()
-        silent_s = time.monotonic() - self._acked_s
-        self._acked_s = time.monotonic()
+        silent_s = self._monotonic_s() - self._acked_s
+        self._acked_s = self._monotonic_s()
         if silent_s < self._settings.resend_after_s:
             # A collector that is merely busy would only be made busier.
             return
@@ -264,18 +326,18 @@ class Uplink:
         for sent in self._under_way.values():
             if sent.times > 1:
                 sent.times = 1
-                sent.due_s = min(sent.due_s, time.monotonic() + RETRY_S)
+                sent.due_s = min(sent.due_s, self._monotonic_s() + RETRY_S)
 
     # -- status
 
     def _status_wait_s(self) -> float:
         due_s = self._status_earliest_s if self._changed else self._status_due_s
-        return max(0.0, due_s - time.monotonic())
+        return max(0.0, due_s - self._monotonic_s())
 
-    async def _say_status(self, connection: BrokerConnection) -> None:
+    async def _say_status(self, connection: Connection) -> None:
         if self._status_wait_s() > 0:
             return
-        now_s = time.monotonic()
+        now_s = self._monotonic_s()
         self._changed = False
         self._status_earliest_s = now_s + STATUS_SPACING_S
         generation = self._outbox.generation
@@ -315,15 +377,11 @@ class Uplink:
             self._said = news
             self._status_due_s = now_s + self._settings.status_every_s
 
+    def _reconnect_delay_s(self, failures: int) -> float:
+        """A little at first, twice as long each time, never the same for two gateways."""
+        delay_s = min(RECONNECT_S * 2.0 ** min(failures, 16), RECONNECT_MAX_S)
+        return delay_s * self._uniform(0.5, 1.0)
+
 
 def _has_any(entry: AckEpoch) -> bool:
     return entry.upto > 0 or bool(entry.also)
-
-
-def _reconnect_delay_s(failures: int) -> float:
-    """A little at first, twice as long each time, never the same for two gateways."""
-    return min(RECONNECT_S * 2.0 ** min(failures, 16), RECONNECT_MAX_S) * _spread(0.5, 1.0)
-
-
-def _spread(low: float, high: float) -> float:
-    return random.uniform(low, high)  # noqa: S311 spreads load, guards nothing

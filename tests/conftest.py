@@ -8,12 +8,17 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import settings
 
 from tests.services import InfluxDatabase, InfluxServer, Mosquitto, PostgresServer, ServerProcess
 
 # A shell starts what is to run in the background with Ctrl-C ignored, and everything started from
 # there inherits it: the programs under test would not hear it either.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says more of the machine's load than of the product.
+settings.register_profile("songlo", deadline=None)
+settings.load_profile("songlo")
 
 _servers = pytest.StashKey[list[ServerProcess]]()
 

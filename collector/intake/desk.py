@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from collector.errors import InvalidRequest, LedgerUnavailable
+from collector.intake.wire import Disconnected, Refused
 from collector.ledger import Ledger
 from collector.operations.commands import BrokerUnavailable, take_result
 from contract.commands import Result, decode_result
@@ -28,6 +29,14 @@ LEDGER_TRIES_MAX = 20
 LEDGER_RETRY_S = 1.0
 
 _log = structlog.get_logger(__name__)
+
+
+def log_connection(news: Disconnected | Refused) -> None:
+    """Write down what happened to a desk's connection."""
+    if isinstance(news, Refused):
+        _log.error("broker_refused", what=news.what, reason=news.reason, who="commands")
+    else:
+        _log.info("broker_disconnected", reason=news.reason, who="commands")
 
 
 class CommandDesk:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import paho.mqtt.client as paho
-import structlog
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -51,8 +50,6 @@ CARE_EVERY_S = 1.0
 
 # How long the last packets may take to leave when the connection is closed.
 FLUSH_S = 1.0
-
-_log = structlog.get_logger(__name__)
 
 
 class Arrival(NamedTuple):
@@ -271,11 +268,13 @@ class DeskLink:
     """A connection that sends commands and configurations and hears the results of all gateways.
 
     Its session ends with it. `inbox` has (topic, payload) of results; those that find it full are
-    dropped, because the event of a command comes in with the batches anyway.
+    dropped, because the event of a command comes in with the batches anyway. `said` is told what
+    happens to the connection, on paho's thread.
     """
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, said: Callable[[Disconnected | Refused], None]) -> None:
         self._start = start
+        self._said = said
         self.inbox: queue.Queue[tuple[str, bytes]] = queue.Queue(RESULTS_MAX)
         self.refused = ""
         self._ready = threading.Event()
@@ -338,7 +337,7 @@ class DeskLink:
     ) -> None:
         if reason.is_failure:
             self.refused = str(reason)
-            _log.error("broker_refused", reason=self.refused, who="commands")
+            self._said(Refused("connection", self.refused))
             return
         client.subscribe(topics.result_filter(), 1)
 
@@ -351,7 +350,7 @@ class DeskLink:
         _properties: object,
     ) -> None:
         self._ready.clear()
-        _log.info("broker_disconnected", reason=str(reason), who="commands")
+        self._said(Disconnected(str(reason)))
 
     def _on_subscribe(self, *_: object) -> None:
         self._ready.set()

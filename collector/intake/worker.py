@@ -8,7 +8,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import structlog
@@ -48,17 +49,29 @@ _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a worker waits: the time that passes, the wish that it stop, its second thread."""
+
+    monotonic_s: Callable[[], float] = time.monotonic
+    stop: threading.Event = field(default_factory=threading.Event)
+    pool: Executor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="intake-append")
+    )
+
+
 class _BackOff:
     """When to try again: after a growing pause while it fails."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic_s: Callable[[], float]) -> None:
+        self._monotonic_s = monotonic_s
         self._pause_s = 0.0
         self._due_at_s = 0.0
 
     @property
     def waiting_s(self) -> float:
         """Seconds until the next try; 0 when it may be made now."""
-        return max(0.0, self._due_at_s - time.monotonic())
+        return max(0.0, self._due_at_s - self._monotonic_s())
 
     @property
     def failing(self) -> bool:
@@ -68,7 +81,7 @@ class _BackOff:
     def failed(self) -> None:
         """The try failed."""
         self._pause_s = min(BACK_OFF_MAX_S, max(BACK_OFF_MIN_S, 2 * self._pause_s))
-        self._due_at_s = time.monotonic() + self._pause_s
+        self._due_at_s = self._monotonic_s() + self._pause_s
 
     def worked(self) -> None:
         """The try worked."""
@@ -96,7 +109,10 @@ class IntakeWorker:
         now: Now,
         group_max: int,
         tick_s: float,
+        pace: Pace | None = None,
     ) -> None:
+        pace = pace or Pace()
+        self._monotonic_s = pace.monotonic_s
         self._link = link
         self._ledger = ledger
         self._pipeline = pipeline
@@ -105,23 +121,23 @@ class IntakeWorker:
         self._group_max = group_max
         self._tick_s = tick_s
         self.ready = threading.Event()
-        self._stop = threading.Event()
+        self._stop = pace.stop
         self._held: deque[Taken] = deque()
-        self._store_back_off = _BackOff()
+        self._store_back_off = _BackOff(self._monotonic_s)
         self._ack_due: dict[str, None] = {}
         self._published: dict[str, tuple[int, int]] = {}
         self._connection = 0
         # While one group is appended, which is mostly waiting for disks, the next is decoded.
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="intake-append")
+        self._pool = pace.pool
         self._finishing: _Finishing | None = None
         self._next_tick_s = 0.0
-        self._went_round_s = time.monotonic()
+        self._went_round_s = self._monotonic_s()
         self._reaches_broker = False
 
     @property
     def hangs(self) -> bool:
         """Whether a step takes longer than any may; may be asked from any thread."""
-        return time.monotonic() - self._went_round_s > STEP_S_MAX
+        return self._monotonic_s() - self._went_round_s > STEP_S_MAX
 
     def troubles(self) -> dict[str, str]:
         """By part what keeps batches from being taken, empty where it is well; from any thread."""
@@ -158,10 +174,10 @@ class IntakeWorker:
 
     def _turn(self) -> None:
         """One round: what is due, then the next group of messages."""
-        self._went_round_s = time.monotonic()
+        self._went_round_s = self._monotonic_s()
         try:
             self._greet()
-            if time.monotonic() >= self._next_tick_s:
+            if self._monotonic_s() >= self._next_tick_s:
                 self._tick()
             self._publish_due()
             self._append_held()
@@ -187,7 +203,7 @@ class IntakeWorker:
 
     def _wait_for_connection(self) -> bool:
         while not self._link.connected:
-            self._went_round_s = time.monotonic()
+            self._went_round_s = self._monotonic_s()
             if self._stop.wait(0.02):
                 return False
         return True
@@ -195,9 +211,9 @@ class IntakeWorker:
     def _refuse_if_behind(self) -> None:
         """Compare the ledger with what was acknowledged before, as the broker retains it."""
         acks = self._link.collect_acks()
-        back_off = _BackOff()
+        back_off = _BackOff(self._monotonic_s)
         while not self._stop.is_set():
-            self._went_round_s = time.monotonic()
+            self._went_round_s = self._monotonic_s()
             try:
                 with self._ledger.read() as uow:
                     behind = [
@@ -258,9 +274,9 @@ class IntakeWorker:
             return
         future, claim, messages = self._finishing
         self._finishing = None
-        back_off = _BackOff()
+        back_off = _BackOff(self._monotonic_s)
         while True:
-            self._went_round_s = time.monotonic()
+            self._went_round_s = self._monotonic_s()
             try:
                 acks = future.result()
                 break
@@ -281,9 +297,9 @@ class IntakeWorker:
 
     def _until_ledger(self, step: Callable[[], _T]) -> _T | None:
         """Take a step, again while the ledger is away; None if stopped before it worked."""
-        back_off = _BackOff()
+        back_off = _BackOff(self._monotonic_s)
         while True:
-            self._went_round_s = time.monotonic()
+            self._went_round_s = self._monotonic_s()
             try:
                 result = step()
             except LedgerUnavailable as error:
@@ -333,7 +349,7 @@ class IntakeWorker:
 
     def _tick(self) -> None:
         """What others changed: replays, other workers, entries to be tried again."""
-        self._next_tick_s = time.monotonic() + self._tick_s
+        self._next_tick_s = self._monotonic_s() + self._tick_s
         if self._link.dropped:
             self._metrics.dropped.labels("inbox").inc(self._link.dropped)
             self._link.dropped = 0

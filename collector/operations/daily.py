@@ -11,14 +11,16 @@ from collector.civil import day_start, days
 from collector.ledger import UnitOfWork
 from collector.ledger.findings import ManualIndex, ManualKind
 from collector.registry.values import Installation, Registry
-from collector.vee.daily_index import WIDE_MAX, daily_indices
+from collector.vee.daily_index import WIDE_MAX, ZERO_LOOKBACK, daily_indices
 from collector.vee.limits import Limits, LimitsBook
 from collector.vee.reads import DailyIndex, Origin, Read
 
 DAY = timedelta(days=1)
 
-# What is fetched around a day that lacks its own read: all that its windows reach.
-_AROUND = WIDE_MAX
+# What is fetched around a day that lacks its own read: all that its windows reach, and what shows
+# whether a zero there is believed.
+_BEFORE = WIDE_MAX + ZERO_LOOKBACK
+_AFTER = WIDE_MAX
 
 _KIND_ORIGIN = {
     ManualKind.HAND: Origin.HAND,
@@ -151,7 +153,7 @@ def _lacking(
         )
         if enough:
             continue
-        span = (start - _AROUND, start + _AROUND)
+        span = (start - _BEFORE, start + _AFTER)
         if spans and span[0] <= spans[-1][1]:
             spans[-1] = (spans[-1][0], span[1])
         else:

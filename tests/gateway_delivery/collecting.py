@@ -62,6 +62,12 @@ class Collecting:
         """Publish anything where acks go."""
         self._client.publish(build(AckTopic(self.gateway)), payload, 1, retain=True)
 
+    def take(self, key: tuple[str, int]) -> None:
+        """Acknowledge one batch, and with it all that were before."""
+        with self._lock:
+            self._have.setdefault(key[0], set()).add(key[1])
+        self._acknowledge()
+
     def forget(self) -> None:
         """A ledger that came back empty: a new generation that has nothing."""
         with self._lock:

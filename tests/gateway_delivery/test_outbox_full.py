@@ -1,9 +1,6 @@
 """A full outbox and a full disk: what goes first, and that it recovers by itself."""
 
-import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from contract.messages import decode_batch
 from gateway.outbox import Outbox
 from gateway.outbox_file import OutboxUnavailable
 from tests.gateway_delivery.building import MIB, ack, at, open_outbox, scan_draft
+from tests.services.disk import fill_up, small_disk
 
 FILLER = 50_000
 DISK_MIB = 40
@@ -120,25 +118,9 @@ def test_even_records_go_in_the_end_from_the_low_end(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of DISK_MIB of its own."""
-    if os.geteuid() != 0:
-        pytest.skip("a file system can be mounted by root only; `make test` as root runs this")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "songlo-test", folder], check=True
-    )
-    yield folder
-    # Lazily: a test that failed may have left its outbox open, and its failure is the one to see.
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill_up(file: Path) -> None:
-    """Take what is left of the disk."""
-    with suppress(OSError), file.open("wb", buffering=0) as stream:
-        while stream.write(b"x" * 4096):
-            pass
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", DISK_MIB) as mounted:
+        yield mounted
 
 
 def append_many(outbox: Outbox) -> None:
@@ -146,13 +128,13 @@ def append_many(outbox: Outbox) -> None:
         outbox.append([scan_draft(n, index=True, filler=FILLER)], at=at(n))
 
 
-def test_a_full_disk_costs_old_batches_and_is_recovered_from(small_disk: Path) -> None:
-    outbox = open_outbox(small_disk, bytes_max=64 * MIB)
-    ballast = small_disk / "outbox.sqlite3.ballast"
+def test_a_full_disk_costs_old_batches_and_is_recovered_from(disk: Path) -> None:
+    outbox = open_outbox(disk, bytes_max=64 * MIB)
+    ballast = disk / "outbox.sqlite3.ballast"
     assert ballast.stat().st_size == 8 * MIB
     for n in range(60):
         outbox.append([scan_draft(n, filler=FILLER)], at=at(n))
-    fill = small_disk / "somebody-elses"
+    fill = disk / "somebody-elses"
     fill_up(fill)
     for n in range(60, 300):
         outbox.append([scan_draft(n, filler=FILLER)], at=at(n))
@@ -178,11 +160,11 @@ def test_a_full_disk_costs_old_batches_and_is_recovered_from(small_disk: Path) -
     outbox.close()
 
 
-def test_an_outbox_that_cannot_write_says_so_and_writes_again_later(small_disk: Path) -> None:
-    outbox = open_outbox(small_disk, bytes_max=64 * MIB)
+def test_an_outbox_that_cannot_write_says_so_and_writes_again_later(disk: Path) -> None:
+    outbox = open_outbox(disk, bytes_max=64 * MIB)
     outbox.append([scan_draft(0)], at=at(0))
-    (small_disk / "outbox.sqlite3.ballast").unlink()  # somebody's hand: nothing to fall back on
-    fill = small_disk / "somebody-elses"
+    (disk / "outbox.sqlite3.ballast").unlink()  # somebody's hand: nothing to fall back on
+    fill = disk / "somebody-elses"
     fill_up(fill)
     with pytest.raises(OutboxUnavailable):
         append_many(outbox)

@@ -43,7 +43,8 @@ class Meter:
     """One meter: what it calls itself, what it lists, what it does wrong.
 
     `faults` has one fault for each of the next messages that it would send, of any kind:
-    silent, late, wrong_bcc, parity, truncated, garbage, twice, nak, broken. `always` for every one.
+    silent, late, wrong_bcc, parity, truncated, garbage, twice, nak, broken, stranger (in a readout:
+    it names another meter). `always` for every one.
     """
 
     address: str
@@ -245,27 +246,15 @@ class MeterLine:
         assert meter is not None
         self._last = message
         fault = meter.faults.popleft() if meter.faults else meter.always
-        data = with_parity(message)
         delay_s = self._heard_s + self.reaction_s
         if fault == "silent":
             return
         if fault == "late":
             delay_s += meter.late_s
-        if fault == "wrong_bcc":
-            data = data[:-1] + with_parity(bytes([(message[-1] ^ 1)]))
-        if fault == "parity":
-            data = data[:-3] + bytes([data[-3] ^ 0x80]) + data[-2:]
-        if fault == "truncated":
-            data = data[: len(data) // 2]
-        if fault == "garbage":
-            data = bytes(range(0x80, 0xF0))
-        if fault == "twice":
-            data += data
-        if fault == "nak":
-            data = with_parity(bytes([NAK]))
-        if fault == "broken":
-            data = with_parity(sealed(b"\x01B0\x03"))
-        self._later(delay_s, data)
+        if fault == "stranger" and message[0] == STX:
+            own, other = f"({meter.address})".encode(), f"(9{meter.address})".encode()
+            message = sealed(message[:-1].replace(own, other))
+        self._later(delay_s, _spoilt(message, fault))
 
     def _later(self, delay_s: float, data: bytes) -> None:
         loop = asyncio.get_running_loop()
@@ -282,6 +271,26 @@ class MeterLine:
         if self.minds_rate and self.is_open and self.port_rate != rate:
             part = bytes(value ^ 0xD5 for value in part)
         self.write(part)
+
+
+def _spoilt(message: bytes, fault: str | None) -> bytes:
+    """The characters that go over the line instead of those of `message`."""
+    data = with_parity(message)
+    if fault == "wrong_bcc":
+        data = data[:-1] + with_parity(bytes([(message[-1] ^ 1)]))
+    elif fault == "parity":
+        data = data[:-3] + bytes([data[-3] ^ 0x80]) + data[-2:]
+    elif fault == "truncated":
+        data = data[: len(data) // 2]
+    elif fault == "garbage":
+        data = bytes(range(0x80, 0xF0))
+    elif fault == "twice":
+        data = data + data
+    elif fault == "nak":
+        data = with_parity(bytes([NAK]))
+    elif fault == "broken":
+        data = with_parity(sealed(b"\x01B0\x03"))
+    return data
 
 
 def household(address: str, energy_kwh: str = "0012345.67") -> Meter:

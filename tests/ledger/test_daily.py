@@ -152,6 +152,8 @@ def shared() -> Iterator[Ledger]:
 @example([*((1440 * day, 0, 1, False) for day in (0, 1, 3, 4, 5)), (2880 + 1200, 0, 1, False)])
 # A zero for a slot, and the count an hour later.
 @example([*((1440 * day, 0, int(day != 2), False) for day in range(6)), (2880 + 70, 0, 1, False)])
+# A zero half an hour before the first day, which only a read of more than a day before disproves.
+@example([(30, 0, 0, False), (-30, 0, 0, False), (-1441, 0, 1, False)])
 def test_what_is_fetched_is_all_that_the_choice_depends_on(
     shared: Ledger, rows: list[tuple[int, int, int, bool]]
 ) -> None:

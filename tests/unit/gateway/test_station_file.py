@@ -53,6 +53,19 @@ def test_a_short_file_gets_its_defaults() -> None:
     assert config.lines[0].meters[0].profile.name == "eastron-sdm630"
 
 
+@pytest.mark.parametrize(
+    ("more", "live_age_s"),
+    [
+        ("schedule: {interval_min: 1}\n", 600),
+        ("schedule: {interval_min: 5}\n", 600),
+        ("schedule: {interval_min: 15}\n", 1_800),
+        ("schedule: {interval_min: 15}\nuplink: {live_age_s: 7200}\n", 7_200),
+    ],
+)
+def test_the_last_two_slots_are_live_however_long_a_slot_is(more: str, live_age_s: float) -> None:
+    assert parse(GOOD + more).uplink.live_age_s == live_age_s
+
+
 def test_the_example_that_comes_along_is_in_order() -> None:
     example = Path(firmware_config.__file__).parent / "stations" / "example.yaml"
     assert load_station(example).station == "PA25SL-T012"
