@@ -18,7 +18,7 @@ from collector.ledger.index_reads import IndexBlock
 from collector.operations.registry import import_registry
 from collector.operations.vee import VeeReport, VeeRun, run_vee
 from collector.operations.vee_files import load_limits
-from contract.messages import MeterRead, ScanKind, Value
+from contract.messages import MeterRead, ScanKind
 
 STATIONS = 100
 METERS = 100
@@ -34,13 +34,14 @@ NOW = FIRST + timedelta(days=DAYS + 2)
 
 def measure() -> Figure:
     """The figure: one run over the month, and one again that finds the same."""
-    seconds, again_s, report, fill_s = run_isolated(_validate)
+    seconds, used_s, again_s, report, fill_s = run_isolated(_validate)
     return Figure(
         "vee_month_10k",
         seconds,
         "s",
         requirement=Requirement("value", "<=", 60.0),
         detail={
+            "processor_s": round(used_s, 1),
             "again_s": round(again_s, 1),
             "meters": report.meters,
             "daily_indices": report.days_due * len(REGISTERS),
@@ -53,7 +54,7 @@ def measure() -> Figure:
     )
 
 
-def _validate() -> tuple[float, float, VeeReport, float]:
+def _validate() -> tuple[float, float, float, VeeReport, float]:
     with tempfile.TemporaryDirectory(prefix="songlo-bench-") as name:
         folder = Path(name)
         ledger = Ledger(f"sqlite:///{folder / 'ledger.sqlite'}")
@@ -67,15 +68,15 @@ def _validate() -> tuple[float, float, VeeReport, float]:
                 uow.index_reads.insert_many(_day(day), NOW)
         fill_s = time.perf_counter() - started
         run = VeeRun(FIRST_DAY, FIRST_DAY + timedelta(days=DAYS - 1), ZONE, load_limits(None))
-        started = time.perf_counter()
+        started, used_s = time.perf_counter(), time.process_time()
         found = run_vee(ledger, run, actor="bench", now=NOW)
-        seconds = time.perf_counter() - started
+        seconds, used_s = time.perf_counter() - started, time.process_time() - used_s
         started = time.perf_counter()
         again = run_vee(ledger, run, actor="bench", now=NOW)
         again_s = time.perf_counter() - started
         assert (again.new, again.gone, again.reopened) == (0, 0, 0)
         ledger.close()
-        return seconds, again_s, found, fill_s
+        return seconds, used_s, again_s, found, fill_s
 
 
 def _day(day: int) -> Iterator[IndexBlock]:
@@ -92,7 +93,7 @@ def _day(day: int) -> Iterator[IndexBlock]:
         yield IndexBlock(name, EPOCH, day + DAYS + 1, ScanKind.INDEX, slot, REGISTERS, reads)
 
 
-def _values(number: int, day: int) -> list[Value]:
+def _values(number: int, day: int) -> list[int | float | None]:
     since = day + DAYS
     if number % 200 == 3:
         since = min(since, DAYS + 10)  # stands still from the tenth day on

@@ -23,6 +23,7 @@ METERS_MAX = 500
 STARTS_MAX = 400
 SPANS_MAX = 50
 
+_UNSYNCED = Quality.CLOCK_UNSYNCED.value
 _CLOCK_BITS = (Quality.CLOCK_UNSYNCED | Quality.RESTAMPED).value
 
 # CROSS JOIN: from each meter to each day by the index over (meter, at), whatever else there is.
@@ -33,13 +34,19 @@ _SLOTS_SQLITE = """
         ON i.meter = asked.meter AND i.at BETWEEN days.at AND days.at + {first_pass}
         AND i.slot = days.at
 """
+# OFFSET 0: PostgreSQL would rather look at every read there is once than at a few of each meter; so
+# it cannot make a join of it.
 _SLOTS_POSTGRESQL = """
     SELECT i.meter, i.register, i.at, i.value, i.slot, i.quality
     FROM unnest(%s::text[]) AS asked(meter)
     CROSS JOIN unnest(%s::bigint[]) AS days(at)
-    JOIN index_reads AS i
-        ON i.meter = asked.meter AND i.at BETWEEN days.at AND days.at + {first_pass}
-        AND i.slot = days.at
+    CROSS JOIN LATERAL (
+        SELECT r.meter, r.register, r.at, r.value, r.slot, r.quality
+        FROM index_reads AS r
+        WHERE r.meter = asked.meter AND r.at BETWEEN days.at AND days.at + {first_pass}
+            AND r.slot = days.at
+        OFFSET 0
+    ) AS i
 """
 
 
@@ -154,13 +161,13 @@ class DailyReadRepository:
             )
             parameters = (*meters, *starts_ms)
         instants = {ms: from_ms(ms) for ms in starts_ms}
-        for meter, register, at, value, slot, quality in self._connection.exec_driver_sql(
-            statement, parameters
-        ):
+        # All at once: a station's month is some thousands of rows, and a cursor's step costs more.
+        rows = self._connection.exec_driver_sql(statement, parameters).all()
+        for meter, register, at, value, slot, quality in rows:
             read = Read(from_ms(at), value, instants[slot], _unsure(quality))
             yield MeterRegisterRead(meter, register, read)
 
 
 def _unsure(quality: int) -> bool:
     """Taken by a clock that was not right, and not dated again since."""
-    return quality & _CLOCK_BITS == Quality.CLOCK_UNSYNCED.value
+    return quality & _CLOCK_BITS == _UNSYNCED

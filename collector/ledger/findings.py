@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Join, and_, func, insert, or_, select
 
 from collector.ledger.statements import upsert
 from collector.ledger.tables import finding_decisions, findings, manual_indices, points
@@ -156,7 +156,6 @@ class FindingRepository:
 
     def find(self, wanted: FindingFilter, limit: int, *, after_id: int = 0) -> list[StoredFinding]:
         """Findings in the order in which they were found, with an id above `after_id`."""
-        latest = _latest()
         query = (
             select(
                 findings.c.id,
@@ -167,7 +166,7 @@ class FindingRepository:
                 finding_decisions.c.at,
                 finding_decisions.c.reason,
             )
-            .select_from(_with_decision(latest))
+            .select_from(_with_decision())
             .where(findings.c.id > after_id, *_conditions(wanted))
             .order_by(findings.c.id)
             .limit(limit)
@@ -178,7 +177,7 @@ class FindingRepository:
         """How many findings there are, by rule and severity."""
         query = (
             select(findings.c.rule, findings.c.severity, func.count().label("findings"))
-            .select_from(_with_decision(_latest()))
+            .select_from(_with_decision())
             .where(*_conditions(wanted))
             .group_by(findings.c.rule, findings.c.severity)
         )
@@ -203,7 +202,7 @@ class FindingRepository:
                     finding_decisions.c.at,
                     finding_decisions.c.reason,
                 )
-                .select_from(_with_decision(_latest()))
+                .select_from(_with_decision())
                 .where(
                     findings.c.point.in_(part),
                     findings.c.to_at.between(_at(from_at), _at(to_at)),
@@ -330,18 +329,16 @@ def _manual(row: Sequence[Any]) -> ManualIndex:
     return ManualIndex(ManualKind(kind), *rest)
 
 
-def _latest() -> Any:  # noqa: ANN401  a subquery of two columns
-    return (
-        select(finding_decisions.c.finding, func.max(finding_decisions.c.id).label("id"))
-        .group_by(finding_decisions.c.finding)
-        .subquery()
+def _with_decision() -> Join:
+    """Each finding with its newest decision, found by the index over a finding's decisions."""
+    other = finding_decisions.alias()
+    newest = (
+        select(func.max(other.c.id))
+        .where(other.c.finding == findings.c.id)
+        .correlate(findings)
+        .scalar_subquery()
     )
-
-
-def _with_decision(latest: Any) -> Any:  # noqa: ANN401  a join
-    return findings.outerjoin(latest, latest.c.finding == findings.c.id).outerjoin(
-        finding_decisions, finding_decisions.c.id == latest.c.id
-    )
+    return findings.outerjoin(finding_decisions, finding_decisions.c.id == newest)
 
 
 def _conditions(wanted: FindingFilter) -> Iterator[ColumnElement[bool]]:

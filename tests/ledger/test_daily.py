@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 
 from collector.ledger import Ledger
 from collector.ledger.findings import ManualIndex, ManualKind
+from collector.ledger.index_reads import IndexBlock
 from collector.operations.daily import MeterDays, meter_days
 from collector.operations.vee_files import load_limits
 from collector.registry.values import Installation, Meter, Point, Role, Station
 from collector.vee.daily_index import daily_indices
 from collector.vee.reads import Origin, Read
+from contract.messages import MeterRead, ScanKind
 from contract.quality import Quality
 from contract.registers import IMPORT_ACTIVE
-from tests.ledger.building import FILES, NOW, ZONE, import_files, midnight, put
+from tests.ledger.building import EPOCH, FILES, GATEWAY, NOW, ZONE, import_files, midnight, put
 
 BOOK = load_limits(None)
 FIRST, LAST = date(2026, 10, 1), date(2026, 10, 3)
@@ -144,8 +146,12 @@ def shared() -> Iterator[Ledger]:
         ledger.close()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(reads_there_are)
+# Twenty hours after a day that lacks its read, its neighbours having theirs.
+@example([*((1440 * day, 0, 1, False) for day in (0, 1, 3, 4, 5)), (2880 + 1200, 0, 1, False)])
+# A zero for a slot, and the count an hour later.
+@example([*((1440 * day, 0, int(day != 2), False) for day in range(6)), (2880 + 70, 0, 1, False)])
 # A zero half an hour before the first day, which only a read of more than a day before disproves.
 @example([(30, 0, 0, False), (-30, 0, 0, False), (-1441, 0, 1, False)])
 def test_what_is_fetched_is_all_that_the_choice_depends_on(
@@ -153,15 +159,18 @@ def test_what_is_fetched_is_all_that_the_choice_depends_on(
 ) -> None:
     name = f"X{next(numbers)}"
     minute = timedelta(minutes=1)
+    blocks, everything = [], []
+    for slot, offset, value, unsure in rows:
+        at = STARTS[0] + slot * minute
+        quality = Quality.CLOCK_UNSYNCED.value if unsure else 0
+        reads: list[MeterRead] = [(name, offset * 60_000, [value], quality)]
+        blocks.append(IndexBlock(GATEWAY, EPOCH, 1, ScanKind.INDEX, at, [IMPORT_ACTIVE], reads))
+        everything.append(Read(at + offset * minute, value, at, unsure))
+    # One transaction an example: each is synced to the disk.
     with shared.begin() as uow:
         uow.registry.add_points([Point(name, "T1", Role.HOUSEHOLD, name)])
         uow.registry.add_meters([Meter(name, "m", 1)])
         uow.registry.add_installations([Installation(name, name, STARTS[0] - 90 * DAY)])
-    everything = []
-    for slot, offset, value, unsure in rows:
-        at = STARTS[0] + slot * minute
-        quality = Quality.CLOCK_UNSYNCED.value if unsure else 0
-        put(shared, at, {name: value}, offset=offset * minute, quality=quality)
-        everything.append(Read(at + offset * minute, value, at, unsure))
+        uow.index_reads.insert_many(blocks, NOW)
     wanted = daily_indices(everything, STARTS, BOOK.of(None, None).windows_min)
     assert of_meter(shared, name).indices[IMPORT_ACTIVE] == wanted

@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import Connection, create_engine, event
 
 from collector.ledger import Ledger
+from collector.ledger.daily_reads import DailyReadRepository
+from collector.ledger.findings import FindingFilter, FindingRepository
 from collector.ledger.index_reads import IndexReadRepository
 from collector.ledger.progress import ProgressRepository
 from collector.ledger.receipts import BatchKey, ReceiptRows
@@ -33,6 +35,14 @@ def _compare(connection: Connection) -> None:
     IndexReadRepository(connection)._stored([(1, "M1", "1-0:1.8.0"), (1, "M2", "1-0:1.8.0")])
 
 
+def _slots(connection: Connection) -> None:
+    list(DailyReadRepository(connection).for_slots({"M1", "M2"}, [NOW]))
+
+
+def _decisions(connection: Connection) -> None:
+    FindingRepository(connection).find(FindingFilter(), 10)
+
+
 @pytest.mark.parametrize(
     ("ask", "wanted"),
     [
@@ -40,8 +50,13 @@ def _compare(connection: Connection) -> None:
         (_acks, {"r": "(gateway=? AND epoch=? AND seq>?)", "g": "(gateway=? AND epoch=?)"}),
         (_look, {"r": "(gateway=? AND epoch=? AND seq=?)"}),
         (_compare, {"i": "(at=? AND meter=? AND register=?)"}),
+        (_slots, {"i": "(meter=? AND at>? AND at<?)"}),
+        (
+            _decisions,
+            {"finding_decisions": "(rowid=?) LEFT-JOIN", "finding_decisions_1": "(finding=?)"},
+        ),
     ],
-    ids=["settle", "acks", "look", "compare"],
+    ids=["settle", "acks", "look", "compare", "slots", "decisions"],
 )
 def test_the_long_tables_are_searched_by_their_whole_key(
     ask: Callable[[Connection], None], wanted: dict[str, str], tmp_path: Path

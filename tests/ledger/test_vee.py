@@ -146,6 +146,15 @@ def test_what_a_person_has_accepted_stays_accepted(station: Ledger) -> None:
     assert queue(station) == []
 
 
+def test_what_a_rule_that_did_not_apply_had_found_stays(station: Ledger, tmp_path: Path) -> None:
+    read(station, {**GOOD, "M2": [7] * 5})
+    run(station)
+    limits = tmp_path / "limits.yaml"
+    limits.write_text("defaults:\n  rules:\n    V06: {enabled: false}\n", encoding="utf-8")
+    assert run(station, replace(OCTOBER, book=load_limits(limits))).gone == 0
+    assert queue(station) == [("V06", "M2")]
+
+
 def test_refused_values_sums_and_rates(station: Ledger) -> None:
     read(station, {"M0": GOOD["M0"], "M2": GOOD["M2"]})
     for number in range(5):
@@ -419,6 +428,23 @@ def test_to_read_again_sends_one_command_to_each_gateway(missing: Ledger) -> Non
     # It waits for what the meter says.
     assert len(queue(missing)) == 3
     assert {one.decision for one in list_findings(missing, FindingFilter())} == {Decision.RE_READ}
+
+
+def test_what_somebody_else_decides_meanwhile_is_not_decided_twice(missing: Ledger) -> None:
+    known_gateway(missing, "GW-1")
+    (first, *_) = list_findings(missing, FindingFilter(meter="M1"))
+
+    class Slow(Desk):
+        def send(self, topic: str, payload: bytes, *, retain: bool, timeout_s: float) -> bool:
+            ask(missing, Decision.ACCEPT, FindingFilter(ids=[first.id]))
+            return super().send(topic, payload, retain=retain, timeout_s=timeout_s)
+
+    deciding = Deciding(Decision.RE_READ, "Bình", "again, please")
+    report = decide(missing, FindingFilter(), deciding, replace(PLACE, sender=Slow(takes=True)))
+    assert report.refused == [(first.id, "it was decided meanwhile")]
+    assert len(report.decided) == 2
+    (stored,) = list_findings(missing, FindingFilter(ids=[first.id], open=None))
+    assert (stored.decision, stored.author) == (Decision.ACCEPT, "An")
 
 
 def test_what_cannot_be_sent_is_not_decided(missing: Ledger) -> None:

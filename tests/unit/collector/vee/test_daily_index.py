@@ -81,8 +81,14 @@ def test_a_zero_after_a_count_is_passed_over_and_a_first_zero_is_not() -> None:
 
 def test_what_is_fixed_stands_and_the_read_that_it_replaces_serves_nobody() -> None:
     edited = DailyIndex(at(1440), 77, at(1440), Origin.EDIT)
-    found = daily_indices([read(1440, 9, 1440)], starts(4), WINDOWS, {at(1440): edited})
+    replaced = read(1441, 9, slot=1440)
+    found = daily_indices([replaced], starts(4), WINDOWS, {at(1440): edited})
     assert found == [edited, None]
+    # Another read of that day may.
+    other = read(1500, 9)
+    (_, second) = daily_indices([replaced, other], starts(4), WINDOWS, {at(1440): edited})
+    assert second is not None
+    assert second.read_at == other.at
 
 
 def test_days_of_23_and_25_hours() -> None:

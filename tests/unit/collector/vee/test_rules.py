@@ -109,6 +109,11 @@ def test_v03_a_transient_zero_is_told_once_and_what_follows_is_compared_with_wha
     assert (found.from_at, found.to_at, found.facts["index_to_wh"]) == (day(0), day(1), 0)
 
 
+def test_v03_a_fall_to_above_where_it_once_was_is_one() -> None:
+    (found,) = fires("V03", subject(reads={IMPORT_ACTIVE: reads([5000, 6000, 5500, 6100])}))
+    assert (found.facts["index_from_wh"], found.facts["index_to_wh"]) == (6000, 5500)
+
+
 def test_v03_a_provable_roll_over_is_none() -> None:
     # 99,850 → 120 on five digits of kWh: 270 kWh.
     rolled = subject(

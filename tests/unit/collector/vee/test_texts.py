@@ -3,19 +3,22 @@
 import re
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 from string import Formatter
 
 import pytest
 from babel.messages.pofile import read_po
 
 from collector.errors import InvalidRequest
-from collector.operations.vee_files import translation
+from collector.operations.vee_files import load_limits, translation
 from collector.vee.catalogue import RULES
 from collector.vee.texts import (
     all_texts,
     check_next_text,
     found_text,
     method_title,
+    methods_table,
+    rules_table,
     severity_text,
     title,
 )
@@ -70,3 +73,17 @@ def test_what_another_version_stored_is_shown_as_it_is() -> None:
 def test_a_language_that_there_is_not() -> None:
     with pytest.raises(InvalidRequest):
         translation("fr")
+
+
+def test_the_page_has_the_tables_that_the_rules_make() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "vee.md").read_text(encoding="utf-8")
+    assert rules_table(translation("vi")) in page, "print them with `songlo collector vee rules`"
+    assert methods_table(translation("vi")) in page
+
+
+def test_the_limits_shown_on_the_page_are_ones_that_are_taken(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "vee.md").read_text(encoding="utf-8")
+    (sample,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "limits.yaml"
+    path.write_text(sample, encoding="utf-8")
+    assert load_limits(path).of(None, "eastron-sdm120").rating is not None
