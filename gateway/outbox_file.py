@@ -105,7 +105,7 @@ class OutboxFile:
         self._lock = _lock(path.with_name(path.name + LOCK_SUFFIX))
         try:
             self._db = self._open_or_replace()
-            self.tidy()
+            self._tidy()
         except BaseException:
             self._lock.close()
             raise
@@ -125,17 +125,20 @@ class OutboxFile:
     def tidy(self) -> None:
         """Set the ballast aside where there is room for it; without it the file stops growing.
 
-        What the ballast gave up is for the log that deleting needs, not for new batches.
+        What the ballast gave up is for the log that deleting needs, not for new batches. Raises
+        OutboxUnavailable.
         """
-        if self._ballast.make():
-            self._pages_limit = self._pages_max
-        else:
-            self._stop_growing()
-        self._limit_pages(self._pages_limit)
+        try:
+            self._tidy()
+        except sqlite3.DatabaseError as error:
+            raise self._failed(error) from error
 
     def used_bytes(self) -> int:
-        """The bytes of the file that hold something."""
-        return outbox_room.used_bytes(self._db)
+        """The bytes of the file that hold something. Raises OutboxUnavailable."""
+        try:
+            return outbox_room.used_bytes(self._db)
+        except sqlite3.DatabaseError as error:
+            raise self._failed(error) from error
 
     def write(self, work: Callable[[sqlite3.Connection], _T], bytes_needed: int = 0) -> _T:
         """Run `work` in one durable transaction; makes room for `bytes_needed` where it must.
@@ -167,6 +170,13 @@ class OutboxFile:
     def _make_room(self, bytes_wanted: int) -> None:
         """Free pages inside the file; on a full disk, first give up the ballast for its log."""
         try:
+            self._drop_batches(bytes_wanted)
+        except sqlite3.DatabaseError as error:
+            if not _is_full(error):
+                raise self._failed(error) from error
+
+    def _drop_batches(self, bytes_wanted: int) -> None:
+        try:
             if self._ballast.give_up():
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 self._stop_growing()
@@ -174,11 +184,15 @@ class OutboxFile:
             with self._transaction() as db:
                 freed = outbox_room.make_room(db, bytes_wanted, self._station)
             log.warning("the outbox is full, older batches were dropped", freed_bytes=freed)
-        except sqlite3.DatabaseError as error:
-            if not _is_full(error):
-                raise self._failed(error) from error
         finally:
             self._limit_pages(self._pages_limit)
+
+    def _tidy(self) -> None:
+        if self._ballast.make():
+            self._pages_limit = self._pages_max
+        else:
+            self._stop_growing()
+        self._limit_pages(self._pages_limit)
 
     def _stop_growing(self) -> None:
         (pages,) = self._db.execute("PRAGMA page_count").fetchone()

@@ -1,5 +1,6 @@
 """A full outbox and a full disk: what goes first, and that it recovers by itself."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from contract.limits import BATCH_BYTES_MAX
 from contract.messages import decode_batch
 from gateway.outbox import Outbox
-from gateway.outbox_file import OutboxUnavailable
+from gateway.outbox_file import OutboxFile, OutboxUnavailable
 from tests.gateway_delivery.building import MIB, ack, at, open_outbox, scan_draft
 from tests.services.disk import fill_up, small_disk
 
@@ -172,4 +173,31 @@ def test_an_outbox_that_cannot_write_says_so_and_writes_again_later(disk: Path) 
     (key,) = outbox.append([scan_draft(500)], at=at(500))
     found = kinds(outbox)
     assert max(found) == key.seq
+    outbox.close()
+
+
+def test_a_file_that_fails_while_room_is_made_is_unavailable_and_used_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = open_outbox(tmp_path, bytes_max=4 * MIB)
+
+    def failing(*_: object) -> int:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    def fill() -> None:
+        for n in range(200):
+            outbox.append([scan_draft(n, filler=FILLER)], at=at(n))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.outbox_room.make_room", failing)
+        patch.setattr(OutboxFile, "_open", failing)
+        with pytest.raises(OutboxUnavailable):
+            fill()
+        for call in (outbox.usage, outbox.last_slot, lambda: outbox.purge(at(0))):
+            with pytest.raises(OutboxUnavailable):
+                call()
+    with pytest.raises(OutboxUnavailable):  # which opens it anew, for the next one
+        outbox.usage()
+    kept = outbox.append([scan_draft(300, filler=FILLER)], at=at(300))
+    assert kinds(outbox)[kept[0].seq] == "interval"
     outbox.close()
