@@ -6,8 +6,10 @@ Servers live for the session, databases for a test. It knows nothing of the prod
 import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.services import InfluxDatabase, InfluxServer, Mosquitto, PostgresServer, ServerProcess
@@ -21,6 +23,19 @@ settings.register_profile("songlo", deadline=None)
 settings.load_profile("songlo")
 
 _servers = pytest.StashKey[list[ServerProcess]]()
+
+
+@pytest.fixture(autouse=True)
+def _logging_ends_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that a test runs in this process logs to a stream that is closed afterwards."""
+    configure = structlog.configure
+
+    def uncached(**settings: Any) -> None:  # noqa: ANN401  whatever structlog can be told
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", uncached)
+    yield
+    structlog.reset_defaults()
 
 
 def _remember(request: pytest.FixtureRequest, *processes: ServerProcess) -> None:

@@ -220,7 +220,12 @@ async def test_a_valid_file_that_does_not_work_is_taken_back(
         await until(lambda: any(line.answered for line in running.status.lines), "a scan")
         running.desk.configure(signed(2, make(running), NAME))
         await until(
-            lambda: config_of(running).refused is not None and running.status.online, "taken back"
+            lambda: (
+                config_of(running).refused is not None
+                and config_of(running).version == 0
+                and running.status.online
+            ),
+            "taken back",
         )
         status = config_of(running)
         assert status.refused is not None
@@ -250,7 +255,7 @@ async def test_what_the_collector_does_not_acknowledge_is_taken_back(
         running.desk.configure(signed(2, running.text(5), NAME))
         await until(lambda: config_of(running).trial, "it is tried")
         await until(lambda: config_of(running).refused is not None, "taken back")
-        assert config_of(running).version == 1
+        await until(lambda: config_of(running).version == 1, "the one before is in force")
         running.collector.acks = True
         assert await reads(running, "c1", "m4") == "done"
         assert await reads(running, "c2", "m5") == "unknown_meter"
