@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Join, and_, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Join, Select, and_, func, insert, or_, select
 
 from collector.ledger.statements import upsert
 from collector.ledger.tables import finding_decisions, findings, manual_indices, points
@@ -157,16 +157,7 @@ class FindingRepository:
     def find(self, wanted: FindingFilter, limit: int, *, after_id: int = 0) -> list[StoredFinding]:
         """Findings in the order in which they were found, with an id above `after_id`."""
         query = (
-            select(
-                findings.c.id,
-                *_FINDING,
-                findings.c.found_at,
-                finding_decisions.c.decision,
-                finding_decisions.c.author,
-                finding_decisions.c.at,
-                finding_decisions.c.reason,
-            )
-            .select_from(_with_decision())
+            _with_what_was_decided()
             .where(findings.c.id > after_id, *_conditions(wanted))
             .order_by(findings.c.id)
             .limit(limit)
@@ -193,16 +184,7 @@ class FindingRepository:
         found: list[StoredFinding] = []
         for part in _parts(names):
             query = (
-                select(
-                    findings.c.id,
-                    *_FINDING,
-                    findings.c.found_at,
-                    finding_decisions.c.decision,
-                    finding_decisions.c.author,
-                    finding_decisions.c.at,
-                    finding_decisions.c.reason,
-                )
-                .select_from(_with_decision())
+                _with_what_was_decided()
                 .where(
                     findings.c.point.in_(part),
                     findings.c.to_at.between(_at(from_at), _at(to_at)),
@@ -339,6 +321,19 @@ def _with_decision() -> Join:
         .scalar_subquery()
     )
     return findings.outerjoin(finding_decisions, finding_decisions.c.id == newest)
+
+
+def _with_what_was_decided() -> Select[Any]:
+    """The rows that `_stored` takes."""
+    return select(
+        findings.c.id,
+        *_FINDING,
+        findings.c.found_at,
+        finding_decisions.c.decision,
+        finding_decisions.c.author,
+        finding_decisions.c.at,
+        finding_decisions.c.reason,
+    ).select_from(_with_decision())
 
 
 def _conditions(wanted: FindingFilter) -> Iterator[ColumnElement[bool]]:
