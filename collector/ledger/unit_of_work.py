@@ -27,6 +27,7 @@ from sqlalchemy.exc import (
 from collector.errors import CollectorError, InvalidRequest, LedgerStateError, LedgerUnavailable
 from collector.ledger.accounting import AccountingRepository
 from collector.ledger.audit import AuditRepository
+from collector.ledger.billing_runs import BillingRunRepository
 from collector.ledger.commands import CommandRepository
 from collector.ledger.coverage import CoverageRepository
 from collector.ledger.daily_reads import DailyReadRepository
@@ -68,6 +69,7 @@ class UnitOfWork:
         self.index_reads = IndexReadRepository(connection)
         self.registry = RegistryRepository(connection)
         self.snapshots = SnapshotRepository(connection)
+        self.billing_runs = BillingRunRepository(connection)
         self.keys = KeyRepository(connection)
         self.audit = AuditRepository(connection)
         self.commands = CommandRepository(connection)

@@ -1,0 +1,476 @@
+"""What a period bills, so that successive exported periods telescope.
+
+The opening index of a period is the closing index of the last *exported* version, estimate or not;
+a point that had no closing index then goes on from the last one that it had. What is learnt later
+of a period that was exported becomes a line of the next one: a *return* where the exported closing
+index was too high, a *correction* where an index at an exchange, a multiplier or a removal differs
+from what was exported. Whatever happens, the sum of all that was ever billed of a point is what
+its registers have counted between the first opening and the last closing index.
+
+Pure functions over the registry, the indices found and what was exported. It must not know where
+they are kept, nor who may export.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+from typing import NamedTuple
+
+import msgspec
+
+from collector.billing.run_values import ExportedLine, LineKind, RunLine
+from collector.billing.snapshot import BILLED_REGISTERS, IndexAt, Stretch, consumption
+from collector.billing.values import LineQuality
+from collector.civil import format_instant
+from collector.registry.values import Installation, Registry
+from contract.limits import ENERGY_MAX
+from contract.registers import BY_OBIS, IMPORT_ACTIVE, Unit
+
+_BILLED = frozenset(BILLED_REGISTERS)
+
+
+class Standing(NamedTuple):
+    """The index that stands for an instant today, when it was read, and what it rests on."""
+
+    value: int
+    read_at: datetime
+    quality: LineQuality
+
+
+Boundary = tuple[str, datetime, datetime]
+"""(point, the installation's `installed_at`, the instant that an index is wanted for)."""
+
+Standings = Mapping[Boundary, Mapping[str, Standing]]
+
+_NOTHING: Mapping[str, Standing] = {}
+_RANK = {quality: place for place, quality in enumerate("ASEN")}
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Of how many units of its register a billed index is made: it is floored to whole ones.
+
+    `plain` where a meter counts directly (whole kWh), `transformed` where a multiplier stands
+    between (two decimals of a kWh), in Wh or varh.
+    """
+
+    plain: int = 1000
+    transformed: int = 10
+
+    def of(self, multiplier: Fraction) -> int:
+        """The step of a stretch with this multiplier."""
+        return self.plain if multiplier == 1 else self.transformed
+
+
+DEFAULT_STEPS = Steps()
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The last exported closing index of a register at a point."""
+
+    run: str
+    meter: str
+    at: datetime
+    index: int
+    read_at: datetime
+    quality: LineQuality
+    multiplier: Fraction
+
+
+@dataclass(slots=True)
+class Chain:
+    """What has been exported of the points of a run: the last closings and all lines."""
+
+    closings: dict[tuple[str, str], Closing] = field(default_factory=dict)
+    exported: list[ExportedLine] = field(default_factory=list)
+
+    def starts(self) -> dict[str, datetime]:
+        """From where each point goes on: the earliest of its registers' last closings."""
+        found: dict[str, datetime] = {}
+        for (point, _), closing in self.closings.items():
+            found[point] = min(found.get(point, closing.at), closing.at)
+        return found
+
+
+def chain_of(exported: Iterable[ExportedLine]) -> Chain:
+    """The chain that these lines, of all that was exported, make."""
+    chain = Chain(exported=list(exported))
+    for one in chain.exported:
+        line = one.line
+        if line.kind is LineKind.CORRECTION or line.index_to is None or line.billed is None:
+            continue
+        assert line.read_to_at is not None, "an index was read or set for some instant"
+        key = (line.point, line.register)
+        held = chain.closings.get(key)
+        if held is None or held.at < line.to_at:
+            chain.closings[key] = Closing(
+                run=one.run,
+                meter=line.meter,
+                at=line.to_at,
+                index=line.index_to,
+                read_at=line.read_to_at,
+                quality=line.quality,
+                multiplier=line.multiplier,
+            )
+    return chain
+
+
+def run_lines(
+    registry: Registry,
+    parts: Iterable[Stretch],
+    standings: Standings,
+    chain: Chain,
+    steps: Steps = DEFAULT_STEPS,
+) -> list[RunLine]:
+    """What is billed, by point, register and time, and the corrections of earlier periods.
+
+    `parts` are the stretches of each point from where its chain goes on up to the end of the
+    period, and those of the exported periods that may need to be corrected.
+    """
+    lines: list[RunLine] = []
+    for part in parts:
+        start = _at_start(part, standings)
+        end = _at_end(part, standings)
+        held = {
+            register
+            for register in _BILLED
+            if (closing := chain.closings.get((part.installation.point, register)))
+            and closing.meter == part.installation.meter
+        }
+        registers = (start.keys() | end.keys()) & _BILLED | held or {IMPORT_ACTIVE}
+        for register in registers:
+            line = _line(registry, part, register, (start, end), chain, steps)
+            if line is not None:
+                lines.append(line)
+    lines.sort(key=_order)
+    return lines
+
+
+def corrections(
+    registry: Registry,
+    parts_by_run: Mapping[str, Sequence[Stretch]],
+    standings: Standings,
+    chain: Chain,
+    steps: Steps = DEFAULT_STEPS,
+) -> list[RunLine]:
+    """What today's knowledge says of exported periods, less what was billed of them, where not 0.
+
+    `parts_by_run` are today's stretches of the periods of exported runs. The ends of each exported
+    period are left as they were exported, for the next period began there.
+    """
+    billed: dict[tuple[str, str, str], int] = defaultdict(int)
+    of_run: dict[tuple[str, str, str], list[RunLine]] = defaultdict(list)
+    for run, line in ((one.run, one.line) for one in chain.exported):
+        if line.kind is LineKind.CORRECTION:
+            assert line.cites is not None, "a correction says of what"
+            assert line.billed is not None, "and by how much"
+            billed[line.cites, line.point, line.register] += line.billed
+        else:
+            of_run[run, line.point, line.register].append(line)
+            billed[run, line.point, line.register] += line.billed or 0
+    today: dict[tuple[str, str], list[Stretch]] = defaultdict(list)
+    for run, parts in parts_by_run.items():
+        for part in parts:
+            today[run, part.installation.point].append(part)
+    found = []
+    for (run, point, register), lines in of_run.items():
+        lines.sort(key=lambda line: line.from_at)
+        # From the last line that was billed on, the next period goes on.
+        while lines and lines[-1].billed is None:
+            lines.pop()
+        if not lines:
+            continue
+        parts = today.get((run, point), [])
+        if not _may_differ(lines, parts, standings, register, steps):
+            continue
+        total = _total(registry, lines, parts, standings, steps)
+        if total is None or total == billed[run, point, register]:
+            continue
+        last = lines[-1]
+        found.append(
+            RunLine(
+                point=point,
+                meter=last.meter,
+                register=register,
+                kind=LineKind.CORRECTION,
+                from_at=lines[0].from_at,
+                to_at=last.to_at,
+                index_from=None,
+                index_to=None,
+                read_from_at=None,
+                read_to_at=None,
+                multiplier=last.multiplier,
+                billed=total - billed[run, point, register],
+                quality=LineQuality.SUBSTITUTED,
+                cites=run,
+            )
+        )
+    found.sort(key=_order)
+    return found
+
+
+def version_hash(lines: Sequence[RunLine], head: Mapping[str, str | int | None]) -> str:
+    """The hexadecimal SHA-256 of a version's canonical JSON: sorted keys, no spaces, UTF-8."""
+    document = {**head, "lines": [line_document(line) for line in lines]}
+    return hashlib.sha256(msgspec.json.encode(document, order="deterministic")).hexdigest()
+
+
+def basis_hash(chain: Chain) -> str:
+    """The hexadecimal SHA-256 of what a version rests on: the closings, and all that was billed."""
+    closings = [
+        [point, register, one.run, one.meter, format_instant(one.at), one.index]
+        for (point, register), one in sorted(chain.closings.items())
+    ]
+    corrected = sorted(
+        [one.run, one.line.point, one.line.register, one.line.cites, one.line.billed]
+        for one in chain.exported
+        if one.line.kind is LineKind.CORRECTION
+    )
+    return hashlib.sha256(msgspec.json.encode([closings, corrected])).hexdigest()
+
+
+def line_document(line: RunLine) -> dict[str, str | int | None]:
+    """A line as JSON and CSV show it; `_wh` is Wh or varh, as the register's unit is."""
+    return {
+        "billed_wh": line.billed,
+        "cites": line.cites,
+        "from_at": format_instant(line.from_at),
+        "index_from_wh": line.index_from,
+        "index_to_wh": line.index_to,
+        "kind": line.kind.value,
+        "meter": line.meter,
+        "multiplier": str(line.multiplier),
+        "point": line.point,
+        "quality": line.quality.value,
+        "read_from_at": None if line.read_from_at is None else format_instant(line.read_from_at),
+        "read_to_at": None if line.read_to_at is None else format_instant(line.read_to_at),
+        "register": line.register,
+        "to_at": format_instant(line.to_at),
+    }
+
+
+def _order(line: RunLine) -> tuple[str, str, str, datetime, str]:
+    kind = "z" if line.kind is LineKind.CORRECTION else ""
+    return line.point, line.register, kind, line.from_at, line.cites or ""
+
+
+def _line(
+    registry: Registry,
+    part: Stretch,
+    register: str,
+    ends: tuple[Mapping[str, Standing], Mapping[str, Standing]],
+    chain: Chain,
+    steps: Steps,
+) -> RunLine | None:
+    """One register of a stretch; None where it was exported before."""
+    row = part.installation
+    closing = chain.closings.get((row.point, register))
+    from_at = part.from_at
+    start = ends[0].get(register)
+    if closing is not None:
+        if part.to_at <= closing.at:
+            return None
+        # A register that was closed later than the others of its point goes on from there.
+        from_at = max(from_at, closing.at)
+        if from_at == closing.at and closing.meter == row.meter:
+            start = _goes_on(closing, part.multiplier, start, steps)
+        elif from_at != part.from_at:
+            start = None
+    end = ends[1].get(register)
+    step = steps.of(part.multiplier)
+    billed: int | None = None
+    kind = LineKind.CONSUMPTION
+    quality = LineQuality.NONE
+    if start is not None and end is not None:
+        roll_over = registry.meters[row.meter].roll_over_wh
+        billed = _used(start, end, part.multiplier, step, _modulus(register, roll_over))
+        if billed is None and closing is not None and from_at == closing.at:
+            billed = _returned(row, closing, end, (part.multiplier, step), ends[0].get(register))
+            kind = LineKind.CONSUMPTION if billed is None else LineKind.RETURN
+        if billed is not None:
+            quality = _worse(start.quality, end.quality)
+    return RunLine(
+        point=row.point,
+        meter=row.meter,
+        register=register,
+        kind=kind,
+        from_at=from_at,
+        to_at=part.to_at,
+        index_from=None if start is None else _whole(start.value, step),
+        index_to=None if end is None else _whole(end.value, step),
+        read_from_at=None if start is None else start.read_at,
+        read_to_at=None if end is None else end.read_at,
+        multiplier=part.multiplier,
+        billed=billed,
+        quality=quality,
+        cites=closing.run if kind is LineKind.RETURN and closing is not None else None,
+    )
+
+
+def _goes_on(
+    closing: Closing, multiplier: Fraction, today: Standing | None, steps: Steps
+) -> Standing:
+    """The opening index after an exported closing one.
+
+    Where the multiplier changes just then, the part of a step that was floored away is not counted
+    under the new one.
+    """
+    index = closing.index
+    if multiplier != closing.multiplier and today is not None:
+        finer = _whole(today.value, steps.of(multiplier))
+        if index < finer < index + steps.of(closing.multiplier):
+            index = finer
+    return Standing(index, closing.read_at, closing.quality)
+
+
+def _returned(
+    row: Installation,
+    closing: Closing,
+    end: Standing,
+    scale: tuple[Fraction, int],
+    today: Standing | None,
+) -> int | None:
+    """What an exported closing index was too high by, below zero; None unless that is shown.
+
+    It is shown where the exported index was an estimate, or where another index stands for that
+    instant today that is lower and not above the new closing one.
+    """
+    if closing.meter != row.meter:
+        return None
+    multiplier, step = scale
+    was_estimate = closing.quality is LineQuality.ESTIMATED
+    is_lower = today is not None and today.value < closing.index and today.value <= end.value
+    if not (was_estimate or is_lower) or end.value >= closing.index:
+        return None
+    return _scaled(_whole(end.value, step), multiplier) - _scaled(
+        _whole(closing.index, step), multiplier
+    )
+
+
+def _used(
+    start: Standing, end: Standing, multiplier: Fraction, step: int, roll_over: int | None
+) -> int | None:
+    first = IndexAt(_whole(start.value, step), start.read_at, actual=True)
+    last = IndexAt(_whole(end.value, step), end.read_at, actual=True)
+    return consumption(first, last, multiplier, roll_over)
+
+
+def _may_differ(
+    lines: Sequence[RunLine],
+    parts: Sequence[Stretch],
+    standings: Standings,
+    register: str,
+    steps: Steps,
+) -> bool:
+    """Whether a period that was exported may look otherwise today. Cheap: most never do."""
+    begins, ends = lines[0].from_at, lines[-1].to_at
+    within = [part for part in parts if part.from_at < ends and part.to_at > begins]
+    then = [(line.meter, line.from_at, line.to_at, line.multiplier) for line in lines]
+    now = [
+        (
+            part.installation.meter,
+            max(part.from_at, begins),
+            min(part.to_at, ends),
+            part.multiplier,
+        )
+        for part in within
+    ]
+    if then != now:
+        return True
+    for earlier, later, part in zip(lines, lines[1:], within, strict=False):
+        at_end = _at_end(part, standings).get(register)
+        at_start = _at_start(within[within.index(part) + 1], standings).get(register)
+        if (
+            at_end is not None
+            and _whole(at_end.value, steps.of(earlier.multiplier)) != earlier.index_to
+        ) or (
+            at_start is not None
+            and _whole(at_start.value, steps.of(later.multiplier)) != later.index_from
+        ):
+            return True
+    return False
+
+
+def _total(
+    registry: Registry,
+    lines: Sequence[RunLine],
+    parts: Sequence[Stretch],
+    standings: Standings,
+    steps: Steps,
+) -> int | None:
+    """What today's stretches come to, between the ends as they were exported; None: not known."""
+    first, last = lines[0], lines[-1]
+    register = first.register
+    total = 0
+    for part in parts:
+        if part.to_at <= first.from_at or part.from_at >= last.to_at:
+            continue
+        meter = part.installation.meter
+        start = _at_start(part, standings).get(register)
+        end = _at_end(part, standings).get(register)
+        if part.from_at <= first.from_at and meter == first.meter and first.index_from is not None:
+            assert first.read_from_at is not None
+            start = Standing(first.index_from, first.read_from_at, first.quality)
+        if part.to_at >= last.to_at and meter == last.meter and last.index_to is not None:
+            assert last.read_to_at is not None
+            end = Standing(last.index_to, last.read_to_at, last.quality)
+        if start is None or end is None:
+            return None
+        roll_over = _modulus(register, registry.meters[meter].roll_over_wh)
+        step = steps.of(part.multiplier)
+        used = _used(start, end, part.multiplier, step, roll_over)
+        if used is None and end.value < start.value and first.kind is LineKind.RETURN:
+            used = _scaled(_whole(end.value, step), part.multiplier) - _scaled(
+                _whole(start.value, step), part.multiplier
+            )
+        if used is None:
+            return None
+        total += used
+    return total if abs(total) <= ENERGY_MAX else None
+
+
+def _modulus(register: str, roll_over_wh: int | None) -> int | None:
+    # The modulus is that of the active energy display; for others none is known.
+    return roll_over_wh if BY_OBIS[register].unit is Unit.WH else None
+
+
+def _whole(value: int, step: int) -> int:
+    return value // step * step
+
+
+def _scaled(value: int, multiplier: Fraction) -> int:
+    return value * multiplier.numerator // multiplier.denominator
+
+
+def _worse(one: LineQuality, other: LineQuality) -> LineQuality:
+    return max(one, other, key=lambda quality: _RANK[quality.value])
+
+
+def _at_start(part: Stretch, standings: Standings) -> Mapping[str, Standing]:
+    row = part.installation
+    found = standings.get((row.point, row.installed_at, part.from_at), _NOTHING)
+    if part.from_at == row.installed_at:
+        return _on_the_spot(found, row.install_indices, part.from_at)
+    return found
+
+
+def _at_end(part: Stretch, standings: Standings) -> Mapping[str, Standing]:
+    row = part.installation
+    found = standings.get((row.point, row.installed_at, part.to_at), _NOTHING)
+    if part.to_at == row.removed_at:
+        return _on_the_spot(found, row.removal_indices, part.to_at)
+    return found
+
+
+def _on_the_spot(
+    found: Mapping[str, Standing], written: Mapping[str, int], at: datetime
+) -> Mapping[str, Standing]:
+    """What was found, and before it what was written down at an exchange."""
+    spot = {
+        register: Standing(value, at, LineQuality.ACTUAL) for register, value in written.items()
+    }
+    return {**found, **spot}

@@ -1,0 +1,532 @@
+"""Billing runs: opened, made, looked at, approved by another person, exported once.
+
+draft → (exceptions accepted) → approved → exported. It fetches, stores and says who may do what; it
+must not decide what a line says, which `collector.billing` does.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from collector.billing.chain import (
+    basis_hash,
+    version_hash,
+)
+from collector.billing.gates import (
+    Cause,
+    RunException,
+    exceptions,
+)
+from collector.billing.run_values import LineKind, RunHead, RunLine, RunState, VersionHead
+from collector.civil import civil_day, day_start, format_instant
+from collector.errors import Conflict, InvalidRequest, NotFound
+from collector.ledger import Ledger, UnitOfWork
+from collector.ledger.audit import AuditEntry
+from collector.ledger.billing_runs import Act, ActKind, Export
+from collector.operations.billing_lines import (
+    CORRECTED_BACK,
+    BilledBy,
+    billed_lines,
+    chain_now,
+)
+from collector.operations.registry import unknown_station
+from collector.operations.snapshots import check_period
+from collector.vee.values import Severity
+
+LIST_MAX = 1_000
+REASON_CHARS_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """Who does something, why, and when. The reason has 1 to 500 characters."""
+
+    actor: str
+    now: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LineChange:
+    """What another version says of a point and register, in Wh or varh; None: nothing."""
+
+    point: str
+    register: str
+    billed_before: int | None
+    billed_after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A version, whether it is a new one, and what it changed of the one before it."""
+
+    version: VersionHead
+    is_new: bool
+    changes: list[LineChange]
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as it stands."""
+
+    head: RunHead
+    state: RunState
+    versions: list[VersionHead]
+    acts: list[Act]
+    export: Export | None
+    excluded: list[str]
+
+
+def open_run(
+    ledger: Ledger,
+    *,
+    station: str | None,
+    from_at: datetime,
+    to_at: datetime,
+    zone: str,
+    by_whom: Acting,
+) -> RunHead:
+    """Begin the billing of [from_at, to_at) for a station, or for all (None).
+
+    Raises InvalidRequest for a period that is empty, in the future, or not of whole civil days of
+    the zone; NotFound for an unknown station; Conflict where a run is not finished.
+    """
+    now, actor = by_whom.now, by_whom.actor
+    check_period(from_at, to_at, now)
+    for name, at in (("from", from_at), ("to", to_at)):
+        if day_start(civil_day(at, zone), zone) != at:
+            raise InvalidRequest(
+                f"{name} {format_instant(at)} is not the start of a day in {zone}",
+                hint="billing is by whole days: give a date",
+            )
+    head = RunHead(
+        str(uuid.uuid4()), station, from_at.astimezone(UTC), to_at.astimezone(UTC), now, actor
+    )
+    with ledger.begin() as uow:
+        uow.billing_runs.lock()
+        if station is not None and not uow.registry.stations(station):
+            raise unknown_station(station)
+        unfinished = uow.billing_runs.unfinished(station)
+        if unfinished:
+            raise Conflict(
+                f"run {unfinished[0].run} of the same points is not exported yet",
+                hint="finish that one first; a point is billed by one run at a time",
+                code="run_unfinished",
+            )
+        uow.billing_runs.open(head)
+        detail = {
+            "station": station,
+            "from_at": format_instant(from_at),
+            "to_at": format_instant(to_at),
+        }
+        uow.audit.add(AuditEntry(now, actor, "billing.open", head.run, detail))
+    return head
+
+
+def make_version(ledger: Ledger, run: str, by: BilledBy, by_whom: Acting) -> Made:
+    """Work out what the run bills with what is known now; a new version if that has changed.
+
+    Raises NotFound; Conflict where the run is exported, or another version was made meanwhile;
+    InvalidRequest where nothing is to be billed.
+    """
+    actor, now, reason = _answered(by_whom)
+    with ledger.read() as uow:
+        head = _run(uow, run)
+        _refuse_exported(uow, head)
+        versions = uow.billing_runs.versions(run)
+        lines, chain = billed_lines(uow, head, _excluded(uow.billing_runs.acts(run)), by)
+        latest = versions[-1] if versions else None
+        known = [] if latest is None else uow.billing_runs.lines(run, latest.version)
+        before = latest if latest is not None else uow.billing_runs.exported_last(head.station)
+    basis = basis_hash(chain)
+    if latest is not None and known == lines and latest.basis_sha256 == basis:
+        return Made(latest, is_new=False, changes=[])
+    number = 1 if latest is None else latest.version + 1
+    previous = None if before is None else before.sha256
+    version = VersionHead(
+        run=run,
+        version=number,
+        made_at=now,
+        made_by=actor,
+        reason=reason,
+        line_count=len(lines),
+        sha256=version_hash(lines, _hashed_head(head, number, previous, basis)),
+        previous_sha256=previous,
+        basis_sha256=basis,
+    )
+    with ledger.begin() as uow:
+        uow.billing_runs.lock()
+        _refuse_exported(uow, head)
+        if uow.billing_runs.versions(run) != versions:
+            raise _changed_meanwhile(run)
+        uow.billing_runs.add_version(version, lines)
+        detail = {"version": number, "sha256": version.sha256, "lines": len(lines)}
+        uow.audit.add(AuditEntry(now, actor, "billing.make", run, detail | {"reason": reason}))
+    return Made(version, is_new=True, changes=_changes(known, lines))
+
+
+def exclude_point(ledger: Ledger, run: str, point: str, by_whom: Acting, *, include: bool) -> None:
+    """Leave a point out of the run, or take it in again; it counts from the next version on.
+
+    A point that is left out is billed by a later run from where its chain ended: nothing is lost.
+    """
+    actor, now, reason = _answered(by_whom)
+    with ledger.begin() as uow:
+        uow.billing_runs.lock()
+        head = _run(uow, run)
+        _refuse_exported(uow, head)
+        if point not in uow.registry.load(head.station).points:
+            raise NotFound(f"the run has no point {point!r}", hint="see its lines for the names")
+        kind = ActKind.INCLUDE if include else ActKind.EXCLUDE
+        number = len(uow.billing_runs.versions(run))
+        uow.billing_runs.add_act(Act(run, number, kind, actor, now, point, reason))
+        detail = {"point": point, "reason": reason}
+        uow.audit.add(AuditEntry(now, actor, f"billing.{kind.value}", run, detail))
+
+
+def run_exceptions(ledger: Ledger, run: str, by: BilledBy) -> list[RunException]:
+    """What somebody must look at in the run's latest version. Raises NotFound."""
+    with ledger.read() as uow:
+        head = _run(uow, run)
+        version = _latest(uow, run)
+        return _exceptions(uow, head, uow.billing_runs.lines(run, version.version), by)
+
+
+def accept_exceptions(ledger: Ledger, run: str, cause: Cause, by_whom: Acting) -> None:
+    """Answer for all exceptions of one cause in the latest version; another version asks again."""
+    actor, now, reason = _answered(by_whom)
+    if cause is Cause.NO_CONSUMPTION:
+        raise InvalidRequest(
+            "what has no consumption cannot be billed, whoever answers for it",
+            hint="estimate or edit the index (songlo collector vee decide), or exclude the point",
+        )
+    with ledger.begin() as uow:
+        uow.billing_runs.lock()
+        head = _run(uow, run)
+        _refuse_exported(uow, head)
+        version = _latest(uow, run)
+        act = Act(run, version.version, ActKind.ACCEPT, actor, now, cause.value, reason)
+        uow.billing_runs.add_act(act)
+        detail = {"cause": cause.value, "version": version.version, "reason": reason}
+        uow.audit.add(AuditEntry(now, actor, "billing.accept", run, detail))
+
+
+def approve_run(
+    ledger: Ledger, run: str, sha256: str, by: BilledBy, by_whom: Acting
+) -> VersionHead:
+    """Approve the latest version, whose hash the approver gives as he saw it.
+
+    Raises Conflict where the hash is another version's, where exceptions that block were not
+    accepted, or where the approver had a hand in what he approves.
+    """
+    actor, now, reason = _answered(by_whom)
+    with ledger.begin() as uow:
+        uow.billing_runs.lock()
+        head = _run(uow, run)
+        _refuse_exported(uow, head)
+        version = _latest(uow, run)
+        if version.sha256 != sha256:
+            raise Conflict(
+                f"version {version.version} of run {run} has the hash {version.sha256}",
+                hint="look at that version; approve the hash that you have seen",
+                code="hash_changed",
+            )
+        lines = uow.billing_runs.lines(run, version.version)
+        _refuse_open_exceptions(
+            _exceptions(uow, head, lines, by), _accepted(uow.billing_runs.acts(run), version)
+        )
+        since = min((line.from_at for line in lines), default=head.from_at)
+        editors = uow.billing_runs.editors(head, {line.point for line in lines}, since)
+        if actor in editors:
+            raise Conflict(
+                f"{actor!r} had a hand in this run",
+                hint="another person approves: neither who made a version or accepted exceptions, "
+                "nor who put in an index or decided a finding of the period",
+                code="own_work",
+            )
+        uow.billing_runs.add_act(
+            Act(run, version.version, ActKind.APPROVE, actor, now, sha256, reason)
+        )
+        detail = {"version": version.version, "sha256": sha256, "reason": reason}
+        uow.audit.add(AuditEntry(now, actor, "billing.approve", run, detail))
+    return version
+
+
+def export_run(ledger: Ledger, run: str, by_whom: Acting) -> Export:
+    """Close the run: its approved version is what was billed, for ever. Raises NotFound, Conflict.
+
+    The version must rest on what has been exported by now.
+    """
+    actor, now = by_whom.actor, by_whom.now
+    with ledger.begin() as uow:
+        uow.billing_runs.lock()
+        head = _run(uow, run)
+        _refuse_exported(uow, head)
+        version = _latest(uow, run)
+        acts = uow.billing_runs.acts(run)
+        if _state(version, acts, None) is not RunState.APPROVED:
+            raise Conflict(
+                f"version {version.version} of run {run} is not approved",
+                hint=f"songlo collector billing approve {run} {version.sha256}",
+                code="not_approved",
+            )
+        chain = chain_now(uow, head)
+        if basis_hash(chain) != version.basis_sha256:
+            raise Conflict(
+                "other runs were exported since this version was made",
+                hint=f"songlo collector billing make {run}",
+                code="basis_changed",
+            )
+        export = Export(run, version.version, version.sha256, now, actor)
+        uow.billing_runs.add_export(export)
+        detail = {"version": version.version, "sha256": version.sha256}
+        uow.audit.add(AuditEntry(now, actor, "billing.export", run, detail))
+    return export
+
+
+def view_run(ledger: Ledger, run: str) -> RunView:
+    """A run as it stands. Raises NotFound."""
+    with ledger.read() as uow:
+        return _view(uow, _run(uow, run))
+
+
+def list_runs(ledger: Ledger, limit: int = 100) -> list[RunView]:
+    """The runs opened last, newest first, at most `limit` (up to 1,000)."""
+    if not 1 <= limit <= LIST_MAX:
+        raise InvalidRequest(
+            f"limit {limit} is not from 1 to {LIST_MAX}", hint=f"ask for {LIST_MAX} at most"
+        )
+    with ledger.read() as uow:
+        return [_view(uow, head) for head in uow.billing_runs.newest(limit)]
+
+
+def version_lines(ledger: Ledger, run: str, version: int | None = None) -> list[RunLine]:
+    """The lines of a version, of the latest if None. Raises NotFound."""
+    with ledger.read() as uow:
+        _run(uow, run)
+        latest = _latest(uow, run).version
+        if version is not None and not 1 <= version <= latest:
+            raise NotFound(
+                f"run {run} has no version {version}", hint=f"it has versions 1 to {latest}"
+            )
+        return uow.billing_runs.lines(run, latest if version is None else version)
+
+
+def version_changes(ledger: Ledger, run: str, version: int) -> list[LineChange]:
+    """What a version changed of the one before it. Raises NotFound."""
+    before = [] if version == 1 else version_lines(ledger, run, version - 1)
+    return _changes(before, version_lines(ledger, run, version))
+
+
+def verify_runs(ledger: Ledger) -> list[str]:
+    """What is wrong with the runs as they are stored: hashes, their chain, and what was billed.
+
+    Each fault names run, version and what differs; an empty list says that all is as it was made.
+    """
+    faults: list[str] = []
+    with ledger.read() as uow:
+        heads = uow.billing_runs.newest(None)
+        hashes = set()
+        for head in reversed(heads):
+            for version in uow.billing_runs.versions(head.run):
+                hashes.add(version.sha256)
+                faults += _version_faults(uow, head, version, hashes)
+            export = uow.billing_runs.export_of(head.run)
+            if export is not None and export.sha256 not in hashes:
+                faults.append(f"run {head.run}: what was exported has the hash of no version")
+        faults += _chain_faults(uow)
+    return faults
+
+
+def _version_faults(
+    uow: UnitOfWork, head: RunHead, version: VersionHead, hashes: Collection[str]
+) -> list[str]:
+    where = f"run {head.run} version {version.version}"
+    lines = uow.billing_runs.lines(head.run, version.version)
+    found = []
+    if len(lines) != version.line_count:
+        found.append(f"{where}: {len(lines)} lines of {version.line_count}")
+    hashed = _hashed_head(head, version.version, version.previous_sha256, version.basis_sha256)
+    if version_hash(lines, hashed) != version.sha256:
+        found.append(f"{where}: its lines do not have its hash {version.sha256}")
+    if version.previous_sha256 is not None and version.previous_sha256 not in hashes:
+        found.append(f"{where}: the version before it, {version.previous_sha256}, is not here")
+    return found
+
+
+def _chain_faults(uow: UnitOfWork) -> list[str]:
+    """Exported lines of one register of a point that do not begin where the last one ended."""
+    found = []
+    ends: dict[tuple[str, str], RunLine] = {}
+    exported = uow.billing_runs.exported(None, datetime.min.replace(tzinfo=UTC))
+    counted = [one.line for one in exported if one.line.kind is not LineKind.CORRECTION]
+    counted.sort(key=lambda line: (line.point, line.register, line.from_at, line.to_at))
+    for line in counted:
+        if line.billed is None:
+            continue
+        key = line.point, line.register
+        last = ends.get(key)
+        if last is not None and line.from_at < last.to_at:
+            found.append(
+                f"point {line.point} register {line.register}: billed twice from "
+                f"{format_instant(line.from_at)}"
+            )
+        ends[key] = line
+    return found
+
+
+def _exceptions(
+    uow: UnitOfWork, head: RunHead, lines: Sequence[RunLine], by: BilledBy
+) -> list[RunException]:
+    points = {line.point for line in lines}
+    since = min((line.from_at for line in lines), default=head.from_at)
+    exported = uow.billing_runs.exported(
+        None if head.station is None else points, head.to_at - CORRECTED_BACK
+    )
+    last: dict[str, datetime] = {}
+    for one in exported:
+        last[one.line.point] = max(last.get(one.line.point, one.line.to_at), one.line.to_at)
+    runs = {(one.line.point, one.run) for one in exported if one.line.to_at == last[one.line.point]}
+    before = [one.line for one in exported if (one.line.point, one.run) in runs]
+    found = exceptions(lines, before, by.gate)
+    for stored in uow.findings.of_points(points, since, head.to_at):
+        of_read = stored.finding
+        if stored.open and of_read.severity is Severity.BLOCK:
+            found.append(
+                RunException(
+                    of_read.point,
+                    of_read.register,
+                    Cause.FINDING,
+                    blocks=True,
+                    detail=f"{of_read.rule} {stored.id}",
+                )
+            )
+    return found
+
+
+def _refuse_open_exceptions(found: Iterable[RunException], accepted: Collection[Cause]) -> None:
+    blocking = Counter(one.cause for one in found if one.blocks and one.cause not in accepted)
+    if blocking:
+        counts = ", ".join(f"{cause.value} {count}" for cause, count in sorted(blocking.items()))
+        raise Conflict(
+            f"exceptions that nobody has answered for: {counts}",
+            hint="songlo collector billing exceptions; then accept a cause, decide the findings, "
+            "or exclude the points",
+            code="exceptions_open",
+        )
+
+
+def _accepted(acts: Iterable[Act], version: VersionHead) -> set[Cause]:
+    return {
+        Cause(act.subject)
+        for act in acts
+        if act.act is ActKind.ACCEPT and act.version == version.version
+    }
+
+
+def _excluded(acts: Iterable[Act]) -> list[str]:
+    found: dict[str, bool] = {}
+    for act in acts:
+        if act.act in {ActKind.EXCLUDE, ActKind.INCLUDE}:
+            found[act.subject] = act.act is ActKind.EXCLUDE
+    return sorted(point for point, is_out in found.items() if is_out)
+
+
+def _state(version: VersionHead | None, acts: Iterable[Act], export: Export | None) -> RunState:
+    if export is not None:
+        return RunState.EXPORTED
+    approved = version is not None and any(
+        act.act is ActKind.APPROVE and act.subject == version.sha256 for act in acts
+    )
+    return RunState.APPROVED if approved else RunState.DRAFT
+
+
+def _view(uow: UnitOfWork, head: RunHead) -> RunView:
+    versions = uow.billing_runs.versions(head.run)
+    acts = uow.billing_runs.acts(head.run)
+    export = uow.billing_runs.export_of(head.run)
+    state = _state(versions[-1] if versions else None, acts, export)
+    return RunView(head, state, versions, acts, export, _excluded(acts))
+
+
+def _run(uow: UnitOfWork, run: str) -> RunHead:
+    head = uow.billing_runs.get(run)
+    if head is None:
+        raise NotFound(f"there is no run {run!r}", hint="songlo collector billing list")
+    return head
+
+
+def _latest(uow: UnitOfWork, run: str) -> VersionHead:
+    versions = uow.billing_runs.versions(run)
+    if not versions:
+        raise Conflict(
+            f"run {run} has no version yet",
+            hint=f"songlo collector billing make {run}",
+            code="no_version",
+        )
+    return versions[-1]
+
+
+def _refuse_exported(uow: UnitOfWork, head: RunHead) -> None:
+    if uow.billing_runs.export_of(head.run) is not None:
+        raise Conflict(
+            f"run {head.run} is exported and stays as it is",
+            hint="what has changed since becomes a line of the next run",
+            code="run_exported",
+        )
+
+
+def _changed_meanwhile(run: str) -> Conflict:
+    return Conflict(
+        f"somebody made another version of run {run} meanwhile",
+        hint="look at it, and make a version again if it is needed",
+        code="changed_meanwhile",
+    )
+
+
+def _answered(by_whom: Acting) -> tuple[str, datetime, str]:
+    """Who, when and why; raises InvalidRequest without a reason."""
+    reason = by_whom.reason
+    if not reason.strip() or len(reason) > REASON_CHARS_MAX:
+        raise InvalidRequest(
+            f"a reason has 1 to {REASON_CHARS_MAX} characters",
+            hint="say why, for whoever asks in ten years",
+        )
+    return by_whom.actor, by_whom.now, reason
+
+
+def _hashed_head(
+    head: RunHead, version: int, previous: str | None, basis: str
+) -> dict[str, str | int | None]:
+    """What of a version is hashed beside its lines; not when and by whom it was made."""
+    return {
+        "basis_sha256": basis,
+        "from_at": format_instant(head.from_at),
+        "previous_sha256": previous,
+        "run": head.run,
+        "station": head.station,
+        "to_at": format_instant(head.to_at),
+        "version": version,
+    }
+
+
+def _changes(before: Iterable[RunLine], after: Iterable[RunLine]) -> list[LineChange]:
+    first, second = _sums(before), _sums(after)
+    return [
+        LineChange(*key, first.get(key), second.get(key))
+        for key in sorted(first.keys() | second.keys())
+        if first.get(key) != second.get(key)
+    ]
+
+
+def _sums(lines: Iterable[RunLine]) -> dict[tuple[str, str], int | None]:
+    found: dict[tuple[str, str], int | None] = {}
+    for line in lines:
+        key = line.point, line.register
+        held = found.get(key)
+        if line.billed is not None:
+            held = line.billed + (held or 0)
+        found[key] = held
+    return found
