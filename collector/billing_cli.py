@@ -1,0 +1,262 @@
+"""`songlo collector billing`: bill a period, from the first draft to the export.
+
+Owns words and exit codes (0: done, 1: not done, with the reason and what to do); no rule is decided
+here.
+"""
+
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collector.app import open_ledger
+from collector.billing.exports.run_csv import run_csv
+from collector.billing.gates import Cause
+from collector.civil import civil_day, day_start, format_instant
+from collector.cli_common import ConfigOption, actor, load_config_or_exit, reported
+from collector.clock import system_now
+from collector.config import CollectorConfig
+from collector.errors import InvalidRequest
+from collector.ledger import Ledger
+from collector.operations import billing_runs
+from collector.operations.billing_lines import BilledBy
+from collector.operations.billing_runs import Acting, LineChange, RunView
+from collector.operations.vee_files import load_limits
+from contract.registers import BY_OBIS
+
+app = typer.Typer(
+    no_args_is_help=True, help="Billing runs: draft, exceptions, approval by another, export."
+)
+
+RunArgument = Annotated[str, typer.Argument(help="The run, as `list` has it.")]
+ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; kept for ever.")]
+
+# Lines of a kind that are printed one by one.
+SHOWN = 20
+
+
+@app.command("open")
+def open_(
+    config: ConfigOption,
+    first: Annotated[str, typer.Option("--from", help="The billing day that begins the period.")],
+    last: Annotated[str, typer.Option("--to", help="The next one; it is not in the period.")],
+    station: Annotated[str | None, typer.Option(help="Of one station; else of all.")] = None,
+) -> None:
+    """Begin the billing of a period, e.g. --from 2026-10-20 --to 2026-11-20."""
+    with _ledger(config) as (ledger, settings):
+        head = billing_runs.open_run(
+            ledger,
+            station=station,
+            from_at=day_start(_day(first), settings.zone),
+            to_at=day_start(_day(last), settings.zone),
+            zone=settings.zone,
+            by_whom=_acting(),
+        )
+    typer.echo(head.run)
+
+
+@app.command()
+def make(
+    config: ConfigOption, run: RunArgument, reason: ReasonOption = "made from what is known now"
+) -> None:
+    """Work out what the run bills; a new version, if anything has changed since the last one."""
+    with _ledger(config) as (ledger, settings):
+        made = billing_runs.make_version(ledger, run, _by(settings), _acting(reason))
+    version = made.version
+    said = "made" if made.is_new else "still holds; nothing has changed"
+    typer.echo(f"version {version.version} {said}: {version.line_count} lines")
+    if version.version > 1 and made.is_new:
+        _print_changes(made.changes)
+    typer.echo(f"sha256 {version.sha256}")
+
+
+@app.command("list")
+def list_(
+    config: ConfigOption,
+    limit: Annotated[int, typer.Option(help="At most so many, the newest first.")] = 20,
+) -> None:
+    """The runs, with their state."""
+    with _ledger(config) as (ledger, settings):
+        views = billing_runs.list_runs(ledger, limit)
+    if not views:
+        typer.echo("no run yet; songlo collector billing open --from DAY --to DAY begins one")
+    for view in views:
+        typer.echo(_one_line(view, settings.zone))
+
+
+@app.command()
+def show(
+    config: ConfigOption,
+    run: RunArgument,
+    version: Annotated[int | None, typer.Option(help="What this version changed.")] = None,
+) -> None:
+    """A run's versions, what people did with it, and what a version changed."""
+    with _ledger(config) as (ledger, settings):
+        view = billing_runs.view_run(ledger, run)
+        changes = None if version is None else billing_runs.version_changes(ledger, run, version)
+    typer.echo(_one_line(view, settings.zone))
+    for one in view.versions:
+        made = f"{format_instant(one.made_at)} {one.made_by}"
+        typer.echo(f"version {one.version}  {one.line_count} lines  {made}: {one.reason}")
+        typer.echo(f"  sha256 {one.sha256}")
+    for act in view.acts:
+        typer.echo(
+            f"{format_instant(act.at)} {act.actor} {act.act.value} {act.subject} "
+            f"(version {act.version}): {act.reason}"
+        )
+    if view.export is not None:
+        export = view.export
+        typer.echo(
+            f"version {export.version} exported {format_instant(export.exported_at)} "
+            f"by {export.exported_by}"
+        )
+    if changes is not None:
+        _print_changes(changes)
+
+
+@app.command("exceptions")
+def exceptions_(
+    config: ConfigOption,
+    run: RunArgument,
+    cause: Annotated[Cause | None, typer.Option(help="List all of one cause.")] = None,
+) -> None:
+    """What somebody must look at before the run may be approved."""
+    with _ledger(config) as (ledger, settings):
+        found = billing_runs.run_exceptions(ledger, run, _by(settings))
+    counts = Counter((one.cause, one.blocks) for one in found)
+    for (of_cause, blocks), count in sorted(counts.items()):
+        typer.echo(f"{of_cause.value:15} {count:6}{'  blocks' if blocks else ''}")
+    if not found:
+        typer.echo("no exceptions")
+    for one in [one for one in found if one.cause is cause]:
+        before = "" if one.before is None else f" before {_amount(one.before, one.register)}"
+        billed = "none" if one.billed is None else _amount(one.billed, one.register)
+        typer.echo(f"  {one.point} {one.register} {billed}{before} {one.detail}".rstrip())
+
+
+@app.command()
+def accept(config: ConfigOption, run: RunArgument, cause: Cause, reason: ReasonOption) -> None:
+    """Answer for all exceptions of one cause in the latest version."""
+    with _ledger(config) as (ledger, _):
+        billing_runs.accept_exceptions(ledger, run, cause, _acting(reason))
+    typer.echo(f"{cause.value} accepted")
+
+
+@app.command()
+def exclude(config: ConfigOption, run: RunArgument, point: str, reason: ReasonOption) -> None:
+    """Leave a point out; a later run bills it from where it was billed to. Then `make` again."""
+    with _ledger(config) as (ledger, _):
+        billing_runs.exclude_point(ledger, run, point, _acting(reason), include=False)
+    typer.echo(f"{point} is left out of the next version: songlo collector billing make {run}")
+
+
+@app.command()
+def include(config: ConfigOption, run: RunArgument, point: str, reason: ReasonOption) -> None:
+    """Take a point in again that was left out. Then `make` again."""
+    with _ledger(config) as (ledger, _):
+        billing_runs.exclude_point(ledger, run, point, _acting(reason), include=True)
+    typer.echo(f"{point} is in the next version: songlo collector billing make {run}")
+
+
+@app.command()
+def approve(
+    config: ConfigOption,
+    run: RunArgument,
+    sha256: Annotated[str, typer.Argument(help="The hash of the version that you have seen.")],
+    reason: ReasonOption = "seen and found right",
+) -> None:
+    """Approve the latest version; only by who had no hand in it."""
+    with _ledger(config) as (ledger, settings):
+        version = billing_runs.approve_run(ledger, run, sha256, _by(settings), _acting(reason))
+    typer.echo(f"version {version.version} approved")
+
+
+@app.command()
+def export(
+    config: ConfigOption,
+    run: RunArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the CSV goes.")],
+) -> None:
+    """Close the run and write its lines. Once exported it never changes; again: the same file."""
+    with _ledger(config) as (ledger, _):
+        view = billing_runs.view_run(ledger, run)
+        done = view.export or billing_runs.export_run(ledger, run, _acting())
+        data = b"".join(run_csv(billing_runs.version_lines(ledger, run, done.version)))
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        typer.echo(f"error: {output}: {error.strerror}", err=True)
+        typer.echo("hint: the run is exported; give the command again with another path", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"version {done.version} of run {run}: {output}")
+    typer.echo(f"sha256 of the file {hashlib.sha256(data).hexdigest()}")
+
+
+@app.command()
+def verify(config: ConfigOption) -> None:
+    """Check every version's hash, their chain, and that nothing exported was billed twice."""
+    with _ledger(config) as (ledger, _):
+        faults = billing_runs.verify_runs(ledger)
+    for fault in faults:
+        typer.echo(fault)
+    if faults:
+        raise typer.Exit(1)
+    typer.echo("all runs are as they were made")
+
+
+@contextlib.contextmanager
+def _ledger(config: Path) -> Iterator[tuple[Ledger, CollectorConfig]]:
+    settings = load_config_or_exit(config)
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        yield ledger, settings
+
+
+def _by(settings: CollectorConfig) -> BilledBy:
+    return BilledBy(load_limits(settings.vee.limits_file), settings.zone)
+
+
+def _acting(reason: str = "") -> Acting:
+    return Acting(actor(), system_now(), reason)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{text!r} is no day", hint="write it as 2026-10-20") from error
+
+
+def _one_line(view: RunView, zone: str) -> str:
+    head = view.head
+    first, last = civil_day(head.from_at, zone), civil_day(head.to_at, zone)
+    left_out = f", {len(view.excluded)} points left out" if view.excluded else ""
+    return (
+        f"{head.run}  {first} to {last}  {head.station or 'all stations'}  "
+        f"{view.state.value}, {len(view.versions)} versions{left_out}"
+    )
+
+
+def _print_changes(changes: list[LineChange]) -> None:
+    typer.echo(f"{len(changes)} points and registers changed")
+    for one in changes[:SHOWN]:
+        before, after = (
+            "none" if value is None else _amount(value, one.register)
+            for value in (one.billed_before, one.billed_after)
+        )
+        typer.echo(f"  {one.point} {one.register}: {before} → {after}")
+    if len(changes) > SHOWN:
+        typer.echo(f"  and {len(changes) - SHOWN} more")
+
+
+def _amount(value: int, register: str) -> str:
+    unit = BY_OBIS[register].unit.value
+    sign, value = ("-", -value) if value < 0 else ("", value)
+    whole, rest = divmod(value, 1000)
+    decimals = f".{rest:03}".rstrip("0") if rest else ""
+    return f"{sign}{whole}{decimals} k{unit}"
