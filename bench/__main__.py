@@ -15,6 +15,7 @@ FIGURES = (
     "intake_embedded",
     "intake_influx",
     "snapshot_10k",
+    "billing_run_10k",
     "bill_previews_10k",
     "vee_month_10k",
     "line_scan",

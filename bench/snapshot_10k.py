@@ -61,7 +61,7 @@ def _snapshots() -> tuple[list[float], int, float]:
         for first_day in range(0, DAYS, DAYS_AT_ONCE):
             days = range(first_day, min(first_day + DAYS_AT_ONCE, DAYS))
             with ledger.begin() as uow:
-                uow.index_reads.insert_many((b for day in days for b in _day(day)), NOW)
+                uow.index_reads.insert_many((b for day in days for b in index_day(day)), NOW)
         fill_s = time.perf_counter() - started
         seconds = []
         lines = 0
@@ -78,7 +78,8 @@ def _snapshots() -> tuple[list[float], int, float]:
         return seconds, lines, fill_s
 
 
-def _day(day: int) -> Iterator[IndexBlock]:
+def index_day(day: int) -> Iterator[IndexBlock]:
+    """The index reads of one day, of all stations."""
     slot = FIRST + timedelta(days=day)
     for station in range(STATIONS):
         reads: list[MeterRead] = [

@@ -250,6 +250,29 @@ class BillingRunRepository:
         query = _exported_lines().where(billing_lines.c.to_at > since)
         return list(self._of_points(query, points))
 
+    def corrections(self, points: Collection[str] | None) -> list[ExportedLine]:
+        """All corrections that were ever exported, of these points or of all."""
+        query = _exported_lines().where(billing_lines.c.kind == LineKind.CORRECTION.value)
+        return list(self._of_points(query, points))
+
+    def billed_as(
+        self, points: Collection[str] | None, since: datetime
+    ) -> dict[str, set[tuple[str, Fraction]]]:
+        """By which meters and multipliers points were billed in periods that end after `since`."""
+        c = billing_lines.c
+        query = (
+            select(c.point, c.meter, c.multiplier_numerator, c.multiplier_denominator)
+            .join(billing_exports, _is_exported(billing_lines))
+            .where(c.to_at > since, c.kind != LineKind.CORRECTION.value)
+            .distinct()
+        )
+        found: dict[str, set[tuple[str, Fraction]]] = {}
+        for part in _name_parts(points):
+            limited = query if part is None else query.where(c.point.in_(part))
+            for point, meter, numerator, denominator in self._connection.execute(limited):
+                found.setdefault(point, set()).add((meter, Fraction(numerator, denominator)))
+        return found
+
     def closings(self, points: Collection[str] | None) -> list[ExportedLine]:
         """For each point and register the last exported line that has a closing index."""
         c = billing_lines.c
@@ -308,17 +331,18 @@ class BillingRunRepository:
     def _of_points(
         self, query: Select[Any], points: Collection[str] | None
     ) -> Iterator[ExportedLine]:
-        parts: list[list[str] | None] = [None]
-        if points is not None:
-            names = sorted(points)
-            parts = [
-                names[first : first + _NAMES_AT_ONCE]
-                for first in range(0, len(names), _NAMES_AT_ONCE)
-            ]
-        for part in parts:
+        for part in _name_parts(points):
             limited = query if part is None else query.where(billing_lines.c.point.in_(part))
             for row in self._connection.execute(limited):
                 yield ExportedLine(row[0], _line(row[1:]))
+
+
+def _name_parts(points: Collection[str] | None) -> list[list[str] | None]:
+    """So many names as one statement takes; None: all points."""
+    if points is None:
+        return [None]
+    names = sorted(points)
+    return [names[first : first + _NAMES_AT_ONCE] for first in range(0, len(names), _NAMES_AT_ONCE)]
 
 
 def _is_exported(table: Any) -> Any:  # noqa: ANN401  SQLAlchemy's own types say no more

@@ -4,9 +4,11 @@ It joins registry, reads and what was exported; it must not decide what a line s
 (`collector.billing.chain`), nor who may do what with it (`billing_runs.py`).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 
 from collector.billing.chain import (
     DEFAULT_STEPS,
@@ -86,25 +88,69 @@ def billed_lines(
             hint="check the period, and installations.csv",
             code="empty_registry",
         )
-    periods = _exported_periods(chain, excluded)
+    since = head.to_at - CORRECTED_BACK
+    changed = _changed(registry, uow.billing_runs.billed_as(_scope(uow, head), since))
+    chain.exported += [
+        one
+        for one in uow.billing_runs.exported(changed - set(excluded), since)
+        if one.line.kind is not LineKind.CORRECTION
+    ]
     earlier = {
         run: stretches(_of(registry, wanted, points), begin, end)
-        for run, (begin, end, points) in periods.items()
+        for run, (begin, end, points) in _exported_periods(chain).items()
     }
-    needed = [*parts, *(part for of_run in earlier.values() for part in of_run)]
-    standings = _standings(uow, registry, needed, parts, by)
-    lines = run_lines(registry, parts, standings, chain, by.steps)
-    return [*lines, *corrections(registry, earlier, standings, chain, by.steps)], chain
+    standings = _Standings(uow, registry, by)
+    ends = [end for part in parts for end in _ends(part, starts)]
+    standings.take(ends, [*parts, *(part for of_run in earlier.values() for part in of_run)])
+    lines = run_lines(registry, parts, standings.found, chain, by.steps)
+    unclear = {line.point for line in lines if line.billed is None} | changed
+    again = [part for part in parts if part.installation.point in unclear]
+    if again:
+        # What stands today for the index that they go on from.
+        standings.take([(part.installation, part.from_at) for part in again], [])
+        lines = run_lines(registry, parts, standings.found, chain, by.steps)
+    return [*lines, *corrections(registry, earlier, standings.found, chain, by.steps)], chain
 
 
 def chain_now(uow: UnitOfWork, head: RunHead) -> Chain:
-    """What has been exported by now of the run's points."""
-    points = None
-    if head.station is not None:
-        points = {row.point for row in uow.registry.points(head.station)}
+    """What a version of the run rests on: the last closings of its points, and corrections."""
+    points = _scope(uow, head)
     chain = chain_of(uow.billing_runs.closings(points))
-    chain.exported = uow.billing_runs.exported(points, head.to_at - CORRECTED_BACK)
+    chain.exported = uow.billing_runs.corrections(points)
     return chain
+
+
+def _scope(uow: UnitOfWork, head: RunHead) -> set[str] | None:
+    if head.station is None:
+        return None
+    return {row.point for row in uow.registry.points(head.station)}
+
+
+def _changed(
+    registry: Registry, billed_as: Mapping[str, Collection[tuple[str, Fraction]]]
+) -> set[str]:
+    """Points that were not always billed by one meter and multiplier that are theirs today."""
+    rows = Counter(row.point for row in registry.installations)
+    meters = {row.point: row.meter for row in registry.installations}
+    removed = {row.point for row in registry.installations if row.removed_at is not None}
+    ratios: dict[str, list[Fraction]] = {}
+    for one in registry.multipliers:
+        ratios.setdefault(one.point, []).append(one.ratio)
+    return {
+        point
+        for point, ways in billed_as.items()
+        if rows[point] != 1
+        or point in removed
+        or len(ratios.get(point, ())) > 1
+        or set(ways) != {(meters[point], ratios.get(point, [Fraction(1)])[0])}
+    }
+
+
+def _ends(part: Stretch, starts: Mapping[str, datetime]) -> Iterator[tuple[Installation, datetime]]:
+    """The instants of a stretch that an index is wanted for, but where its chain goes on."""
+    if starts.get(part.installation.point) != part.from_at:
+        yield part.installation, part.from_at
+    yield part.installation, part.to_at
 
 
 def _parts(
@@ -129,14 +175,12 @@ def _of(registry: Registry, wanted: Sequence[Installation], points: Collection[s
     return Registry(installations=rows, multipliers=registry.multipliers)
 
 
-def _exported_periods(
-    chain: Chain, excluded: Collection[str]
-) -> dict[str, tuple[datetime, datetime, set[str]]]:
+def _exported_periods(chain: Chain) -> dict[str, tuple[datetime, datetime, set[str]]]:
     """Of each exported run that is looked at again: from when to when, and its points."""
     found: dict[str, tuple[datetime, datetime, set[str]]] = {}
     for one in chain.exported:
         line = one.line
-        if line.kind is LineKind.CORRECTION or line.point in excluded:
+        if line.kind is LineKind.CORRECTION:
             continue
         begin, end, points = found.get(one.run, (line.from_at, line.to_at, set()))
         points.add(line.point)
@@ -144,74 +188,64 @@ def _exported_periods(
     return found
 
 
-def _standings(
-    uow: UnitOfWork,
-    registry: Registry,
-    needed: Iterable[Stretch],
-    parts: Sequence[Stretch],
-    by: BilledBy,
-) -> dict[Boundary, dict[str, Standing]]:
-    """The index that stands today for each end of a stretch."""
-    found: dict[Boundary, dict[str, Standing]] = {}
-    ends: dict[datetime, dict[tuple[str, datetime], Installation]] = {}
-    for part in parts:
-        row = part.installation
-        for at in (part.from_at, part.to_at):
-            if at != row.installed_at and at != row.removed_at:
-                ends.setdefault(at, {})[row.point, row.installed_at] = row
-    for at, rows in ends.items():
-        day = civil_day(at, by.zone)
-        if day_start(day, by.zone) == at:
-            _take_daily(uow, registry, found, (at, list(rows.values())), by)
-    inner: dict[tuple[str, datetime, datetime], Installation] = {}
-    far = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
-    for row, at in inner_boundaries(needed, *far):
-        key = (row.point, row.installed_at, at)
-        if key not in found and (
-            at in {row.installed_at, row.removed_at} or _is_multiplier_change(registry, row, at)
-        ):
-            inner[key] = row
-    for (point, installed_at, at), row in inner.items():
-        _take_nearest(uow, found, (point, installed_at, at), row)
-    return found
+class _Standings:
+    """The indices that stand today for the ends of stretches, as they are asked for."""
+
+    def __init__(self, uow: UnitOfWork, registry: Registry, by: BilledBy) -> None:
+        self._uow = uow
+        self._registry = registry
+        self._by = by
+        self.found: dict[Boundary, dict[str, Standing]] = {}
+
+    def take(
+        self, ends: Iterable[tuple[Installation, datetime]], needed: Iterable[Stretch]
+    ) -> None:
+        """Fetch what stands for these ends, and for exchanges and changes within `needed`."""
+        by_instant: dict[datetime, dict[tuple[str, datetime], Installation]] = {}
+        for row, at in ends:
+            if (row.point, row.installed_at, at) not in self.found:
+                by_instant.setdefault(at, {})[row.point, row.installed_at] = row
+        for at, rows in by_instant.items():
+            if day_start(civil_day(at, self._by.zone), self._by.zone) == at:
+                self._take_daily(at, list(rows.values()))
+        far = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+        for row, at in inner_boundaries(needed, *far):
+            boundary = (row.point, row.installed_at, at)
+            if boundary not in self.found and (
+                at in {row.installed_at, row.removed_at}
+                or _is_multiplier_change(self._registry, row, at)
+            ):
+                self._take_nearest(boundary, row)
+
+    def _take_daily(self, at: datetime, rows: Sequence[Installation]) -> None:
+        zone = self._by.zone
+        period = (civil_day(at, zone) - DAY, civil_day(at, zone) - DAY, zone)
+        found = meter_days(
+            self._uow, self._registry, rows, period, self._by.book, around_neighbours=False
+        )
+        for of_meter in found:
+            row = of_meter.installation
+            place = list(of_meter.starts).index(at)
+            of_boundary = self.found.setdefault((row.point, row.installed_at, at), {})
+            for register, indices in of_meter.indices.items():
+                index = indices[place]
+                if index is not None:
+                    of_boundary[register] = Standing(
+                        index.value, index.read_at, _QUALITY[index.origin]
+                    )
+
+    def _take_nearest(self, boundary: Boundary, row: Installation) -> None:
+        point, installed_at, at = boundary
+        of_boundary = self.found.setdefault(boundary, {})
+        for read in self._uow.index_reads.nearest(at, BILLING_WINDOW, meter=row.meter):
+            if (read.point, read.installed_at) == (point, installed_at):
+                quality = LineQuality.ACTUAL if read.actual else LineQuality.SUBSTITUTED
+                of_boundary[read.register] = Standing(read.value, read.at, quality)
+        for one in self._uow.manual_indices.standing([row.meter], at, at):
+            if one.value is not None:
+                quality = _QUALITY[Origin(one.kind.value)]
+                of_boundary[one.register] = Standing(one.value, at, quality)
 
 
 def _is_multiplier_change(registry: Registry, row: Installation, at: datetime) -> bool:
     return any(one.point == row.point and one.from_at == at for one in registry.multipliers)
-
-
-def _take_daily(
-    uow: UnitOfWork,
-    registry: Registry,
-    found: dict[Boundary, dict[str, Standing]],
-    wanted: tuple[datetime, list[Installation]],
-    by: BilledBy,
-) -> None:
-    at, rows = wanted
-    day = civil_day(at, by.zone)
-    for of_meter in meter_days(uow, registry, rows, (day - DAY, day - DAY, by.zone), by.book):
-        row = of_meter.installation
-        place = list(of_meter.starts).index(at)
-        of_boundary = found.setdefault((row.point, row.installed_at, at), {})
-        for register, indices in of_meter.indices.items():
-            index = indices[place]
-            if index is not None:
-                of_boundary[register] = Standing(index.value, index.read_at, _QUALITY[index.origin])
-
-
-def _take_nearest(
-    uow: UnitOfWork,
-    found: dict[Boundary, dict[str, Standing]],
-    boundary: Boundary,
-    row: Installation,
-) -> None:
-    point, installed_at, at = boundary
-    of_boundary = found.setdefault(boundary, {})
-    for read in uow.index_reads.nearest(at, BILLING_WINDOW, meter=row.meter):
-        if (read.point, read.installed_at) == (point, installed_at):
-            quality = LineQuality.ACTUAL if read.actual else LineQuality.SUBSTITUTED
-            of_boundary[read.register] = Standing(read.value, read.at, quality)
-    for one in uow.manual_indices.standing([row.meter], at, at):
-        if one.value is not None:
-            quality = _QUALITY[Origin(one.kind.value)]
-            of_boundary[one.register] = Standing(one.value, at, quality)

@@ -26,7 +26,6 @@ from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.audit import AuditEntry
 from collector.ledger.billing_runs import Act, ActKind, Export
 from collector.operations.billing_lines import (
-    CORRECTED_BACK,
     BilledBy,
     billed_lines,
     chain_now,
@@ -327,11 +326,13 @@ def verify_runs(ledger: Ledger) -> list[str]:
     """
     faults: list[str] = []
     with ledger.read() as uow:
-        heads = uow.billing_runs.newest(None)
-        hashes = set()
-        for head in reversed(heads):
-            for version in uow.billing_runs.versions(head.run):
-                hashes.add(version.sha256)
+        versions = {
+            head: uow.billing_runs.versions(head.run)
+            for head in reversed(uow.billing_runs.newest(None))
+        }
+        hashes = {version.sha256 for of_run in versions.values() for version in of_run}
+        for head, of_run in versions.items():
+            for version in of_run:
                 faults += _version_faults(uow, head, version, hashes)
             export = uow.billing_runs.export_of(head.run)
             if export is not None and export.sha256 not in hashes:
@@ -382,14 +383,15 @@ def _exceptions(
 ) -> list[RunException]:
     points = {line.point for line in lines}
     since = min((line.from_at for line in lines), default=head.from_at)
-    exported = uow.billing_runs.exported(
-        None if head.station is None else points, head.to_at - CORRECTED_BACK
-    )
-    last: dict[str, datetime] = {}
-    for one in exported:
-        last[one.line.point] = max(last.get(one.line.point, one.line.to_at), one.line.to_at)
-    runs = {(one.line.point, one.run) for one in exported if one.line.to_at == last[one.line.point]}
-    before = [one.line for one in exported if (one.line.point, one.run) in runs]
+    closings = uow.billing_runs.closings(None if head.station is None else points)
+    last = {(one.run, one.line.point) for one in closings}
+    before = [
+        line
+        for run in sorted({one.run for one in closings})
+        if (export := uow.billing_runs.export_of(run)) is not None
+        for line in uow.billing_runs.lines(run, export.version)
+        if (run, line.point) in last
+    ]
     found = exceptions(lines, before, by.gate)
     for stored in uow.findings.of_points(points, since, head.to_at):
         of_read = stored.finding

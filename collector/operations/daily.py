@@ -57,8 +57,14 @@ def meter_days(
     installations: Sequence[Installation],
     period: tuple[date, date, str],
     book: LimitsBook,
+    *,
+    around_neighbours: bool = True,
 ) -> list[MeterDays]:
-    """The daily indices of these installations from the first day to the last, in a zone."""
+    """The daily indices of these installations from the first day to the last, in a zone.
+
+    The indices are the same without `around_neighbours`; the reads around a day beside the period
+    are then left out where all days of the period have their own.
+    """
     first_day, last_day, zone = period
     # A day on either side: what is chosen for a day depends on its neighbours.
     context = starts_of(first_day - DAY, last_day + DAY, zone)
@@ -76,6 +82,12 @@ def meter_days(
         fixed = manual.get(row.meter, [])
         reads = fetched.get(row.meter, {})
         spans = _lacking(row, limits, reads, context)
+        if not around_neighbours and not any(
+            span[0] + _BEFORE <= start <= span[1] - _AFTER
+            for span in spans
+            for start in context[1:-1]
+        ):
+            spans = []
         if spans:
             reads = _merged(reads, _by_meter(uow.daily_reads.around(row.meter, spans)), row.meter)
         _choose(of_meter, reads, fixed, context)

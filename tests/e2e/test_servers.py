@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.errors import NotFound
 from collector.ledger import Ledger
 from collector.operations.collection import accounting
 from songlo.demo.options import DemoOptions
@@ -109,6 +110,8 @@ def reads_in_ledger(options: DemoOptions, station: str) -> int:
             from_at=options.start_at,
             to_at=slot_at(options, options.slot_count + 1),
         )
+    except NotFound:  # nothing has reported yet
+        return 0
     finally:
         ledger.close()
     return found.counts.had
