@@ -28,6 +28,7 @@ from collector.errors import CollectorError, InvalidRequest, LedgerStateError, L
 from collector.ledger.accounting import AccountingRepository
 from collector.ledger.audit import AuditRepository
 from collector.ledger.commands import CommandRepository
+from collector.ledger.contracts import ContractRepository
 from collector.ledger.coverage import CoverageRepository
 from collector.ledger.daily_reads import DailyReadRepository
 from collector.ledger.delivery import DeliveryRepository
@@ -67,6 +68,7 @@ class UnitOfWork:
         self.delivery = DeliveryRepository(connection)
         self.index_reads = IndexReadRepository(connection)
         self.registry = RegistryRepository(connection)
+        self.contracts = ContractRepository(connection)
         self.snapshots = SnapshotRepository(connection)
         self.keys = KeyRepository(connection)
         self.audit = AuditRepository(connection)
