@@ -47,15 +47,14 @@ def read_workbook(path: Path, names: Iterable[str]) -> dict[str, str]:
     files = {name.removesuffix(".csv"): name for name in names}
     try:
         _check_size(path)
-        book = load_workbook(path, read_only=True, keep_links=False, data_only=False)
-        try:
+        # Opened here: openpyxl leaves a file open that it cannot read.
+        with path.open("rb") as stream:
+            book = load_workbook(stream, read_only=True, keep_links=False, data_only=False)
             texts = {
                 files[sheet.title]: _sheet_text(sheet.title, sheet.iter_rows())
                 for sheet in book.worksheets
                 if sheet.title in files
             }
-        finally:
-            book.close()
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
     except (

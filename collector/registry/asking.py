@@ -154,7 +154,9 @@ def _boundaries(
                     if reading_day == "last"
                     else month.replace(day=reading_day)
                 )
-                if begins <= day < ends and day <= last:
+                # The 28th and the last may be one day, in February.
+                is_new = not found or found[-1][0] < day
+                if begins <= day < ends and day <= last and is_new:
                     found.append((day, reading_day))
             month = following_month
     return found

@@ -27,6 +27,7 @@ from collector.registry.values import (
     Point,
     Registry,
     Role,
+    StationKind,
     Transfer,
 )
 
@@ -234,8 +235,11 @@ def _warnings(stored: Registry, changes: RegistryChanges) -> list[str]:
         for point in (*stored.points.values(), *changes.points)
         if point.role is Role.HEAD
     }
+    stations = {row.station: row for row in (*stored.stations.values(), *changes.stations)}
+    stations |= {row.station: row for row in changes.completed_stations}
     return [
-        f"station {station} has no head point: it can have no balance"
-        for station in sorted({*stored.stations, *(row.station for row in changes.stations)})
-        if station not in with_head
+        f"station {name} has no head point: it can have no balance"
+        for name, row in sorted(stations.items())
+        # The customer's own meter measures a dedicated station.
+        if name not in with_head and row.kind is not StationKind.DEDICATED
     ]

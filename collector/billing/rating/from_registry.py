@@ -25,6 +25,7 @@ from collector.billing.rating.from_snapshot import DayIndex, point_determinants
 from collector.billing.values import SnapshotLine
 from collector.civil import civil_day, day_start
 from collector.registry.asking import (
+    BookPeriod,
     allocation_at,
     membership_at,
     periods_of_month,
@@ -38,7 +39,6 @@ from collector.registry.contract_values import (
     ContractTerms,
     Membership,
     ReadingDay,
-    ReadingDays,
 )
 from collector.registry.contract_values import ContractRegistry as Contracts
 from collector.registry.forms import TOTAL
@@ -80,11 +80,12 @@ class Prepared:
 class Facts:
     """What bills are made from, by what it is looked up by. `period` are civil days.
 
-    `here` are the points that the snapshot is about.
+    `here` are the points that the snapshot is about, `periods` those of each book that end in the
+    month in which it ends.
     """
 
     registry: Registry
-    reading_days: Sequence[ReadingDays]
+    periods: Mapping[str, Sequence[BookPeriod]]
     contracts: Mapping[str, Sequence[Contract]]
     terms: Mapping[str, Sequence[ContractTerms]]
     allocations: Mapping[str, Sequence[Allocation]]
@@ -120,7 +121,10 @@ def make_facts(
     )
     return Facts(
         registry=registry,
-        reading_days=contracts.reading_days,
+        periods={
+            name: periods_of_month(rows, name, period[1], zone)
+            for name, rows in _grouped(contracts.reading_days, lambda row: row.book).items()
+        },
         contracts=_grouped(contracts.contracts.values(), lambda row: row.point),
         terms=_grouped(contracts.terms, lambda row: row.contract),
         allocations=_grouped(contracts.allocations, lambda row: row.contract),
@@ -371,8 +375,7 @@ def _reading_day(facts: Facts, point: str, to_day: date) -> ReadingDay:
         raise NotRatable(
             f"{point} is in no reading book", hint="add it to memberships.csv, with its position"
         )
-    periods = periods_of_month(facts.reading_days, place.book, facts.period[1], facts.zone)
-    for period in periods:
+    for period in facts.periods.get(place.book, ()):
         if (period.from_at, period.to_at) == facts.bounds:
             return period.reading_day
     raise NotRatable(
