@@ -127,6 +127,19 @@ def test_without_the_index_of_the_change_both_customers_wait(station: Ledger) ->
     assert "no index at 00:00" in reasons["T1/b HD-3"]
 
 
+def test_an_index_of_another_day_does_not_stand_for_the_change(
+    station: Ledger, tmp_path: Path
+) -> None:
+    terms = "contract,from_at,voltage_v\nHD-3,2026-06-01,380\n"
+    import_files(station, tmp_path / "in", {"terms.csv": terms})
+    put(station, midnight(FROM), {"MA": 1_000_000, "MA1": 10_000, "MB": 20_000})
+    put(station, midnight("2026-06-01"), {"MB": 90_000}, seq=2)
+    put(station, midnight(TO), {"MA": 1_500_000, "MA1": 110_000, "MB": 220_000}, seq=3)
+    reasons = said(rated(station))
+    assert "no index at 00:00" in reasons["T1/b HD-3"]
+    assert "no index at 00:00" in reasons["T1/b HD-4"]
+
+
 def test_a_point_waits_for_its_sub_meter(station: Ledger) -> None:
     put(station, midnight(FROM), {"MA": 1_000_000, "MB": 20_000})
     put(station, midnight("2026-06-05"), {"MB": 150_000}, seq=2)
