@@ -8,12 +8,18 @@ import contextlib
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from collector import billing_cli, command_cli, config_cli, rating_cli, vee_cli
+from collector import (
+    billing_cli,
+    command_cli,
+    config_cli,
+    rating_cli,
+    registry_cli,
+    vee_cli,
+)
 from collector.app import Role, configure_logging, open_ledger, open_link, open_store
 from collector.app import run as run_collector
 from collector.cli_common import (
@@ -26,7 +32,7 @@ from collector.cli_common import (
 from collector.clock import system_now
 from collector.config import CollectorConfig, load_config
 from collector.errors import InvalidRequest, LedgerUnavailable
-from collector.operations import delivery, keys, registry
+from collector.operations import delivery, keys
 
 # How long a command waits for the broker, in seconds.
 BROKER_WAIT_S = 10.0
@@ -38,10 +44,9 @@ PROGRESS_S = 0.5
 SHOWN_BYTES_MAX = 400
 
 app = typer.Typer(no_args_is_help=True, help="Store, balance and bill what arrives.")
-registry_app = typer.Typer(no_args_is_help=True, help="Stations, points, meters, installations.")
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
 quarantine_app = typer.Typer(no_args_is_help=True, help="What could not be taken.")
-app.add_typer(registry_app, name="registry")
+app.add_typer(registry_cli.app, name="registry")
 app.add_typer(key_app, name="key")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(command_cli.app, name="command")
@@ -74,30 +79,6 @@ def migrate(config: ConfigOption) -> None:
     with reported(), contextlib.closing(open_ledger(load_config(config))) as ledger:
         ledger.migrate()
         typer.echo("the ledger's schema is up to date")
-
-
-@registry_app.command("import")
-def registry_import(folder: Path, config: ConfigOption, dry_run: DryRunOption = False) -> None:
-    """Import stations.csv, points.csv, meters.csv, installations.csv and multipliers.csv."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
-        report = registry.import_registry(
-            ledger, folder, actor(), system_now(), zone=settings.zone, dry_run=dry_run
-        )
-    for warning in report.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    for error in report.errors:
-        typer.echo(f"error: {error}", err=True)
-    if report.errors:
-        typer.echo("nothing was imported; correct these rows and import again", err=True)
-        raise typer.Exit(1)
-    counts = ", ".join(f"{count} {what}" for what, count in report.added.items() if count)
-    verb = "imported" if report.written else "would import"
-    typer.echo(
-        f"{verb} {counts or 'nothing new'}; installations closed: {report.closed};"
-        f" unchanged: {report.unchanged}"
-    )
 
 
 @key_app.command("add")

@@ -1,9 +1,13 @@
-"""The commands `songlo collector rate` and `tariffs`: dry, without a collector file or a ledger.
+"""The commands `songlo collector rate` and `tariffs`: nothing is stored.
+
+A file of determinants is rated without a collector file or a ledger; a snapshot needs both.
 
 Owns words and exit codes; every rule is the rating room's.
 """
 
+import contextlib
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
@@ -12,15 +16,18 @@ from typing import Annotated
 import msgspec
 import typer
 
+from collector.app import open_ledger
 from collector.billing.exports.previews import previews_csv, previews_json
+from collector.billing.rating.from_registry import Refusal
 from collector.billing.rating.pieces import PriceSplit
 from collector.billing.rating.tariff import Header
 from collector.civil import DEFAULT_ZONE, zone_info
 from collector.cli_common import reported
+from collector.config import load_config
 from collector.console.bill_text import bill_text
 from collector.console.locale import speech
-from collector.errors import NotFound
-from collector.operations.rating import rate_file
+from collector.errors import InvalidRequest, NotFound
+from collector.operations.rating import RatedFile, RatedSnapshot, rate_file, rate_snapshot
 from collector.operations.tariffs import load_tariffs
 
 _HASH_SHOWN = 12
@@ -50,10 +57,21 @@ class Language(StrEnum):
     EN = "en"
 
 
-def rate(
+def rate(  # noqa: PLR0913  one parameter per option
     determinants: Annotated[
-        Path, typer.Option("--input", "-i", help="Determinants, .json or .csv (docs/rating.md).")
-    ],
+        Path | None,
+        typer.Option("--input", "-i", help="Determinants, .json or .csv (docs/rating.md)."),
+    ] = None,
+    snapshot: Annotated[
+        str | None,
+        typer.Option(help="A snapshot's id: its bills by the registry's contracts (--config)."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The collector file, for a snapshot.")
+    ] = None,
+    book: Annotated[
+        str | None, typer.Option(help="Of a snapshot: the bills of one reading book.")
+    ] = None,
     tariff: TariffOption = None,
     what_if: Annotated[
         str | None, typer.Option("--what-if", help="The id of a price table to compare with.")
@@ -66,9 +84,36 @@ def rate(
     ),
     language: Annotated[Language, typer.Option(help="The table's language.")] = Language.EN,
 ) -> None:
-    """Preview bills from a file of determinants; nothing is stored."""
+    """Preview bills from a file of determinants or from a snapshot; nothing is stored."""
+    refused: Sequence[Refusal] = ()
     with reported():
-        rated = rate_file(determinants, load_tariffs(tariff or ()), split, what_if)
+        tariffs = load_tariffs(tariff or ())
+        if determinants is not None and (snapshot, config, book) == (None, None, None):
+            rated: RatedFile | RatedSnapshot = rate_file(determinants, tariffs, split, what_if)
+        elif determinants is None and snapshot is not None and config is not None:
+            settings = load_config(config)
+            with contextlib.closing(open_ledger(settings)) as ledger:
+                ledger.check_schema()
+                rated = rate_snapshot(
+                    ledger, snapshot, tariffs, split, what_if, zone=settings.zone, book=book
+                )
+            refused = rated.refused
+        else:
+            raise InvalidRequest(
+                "there is nothing to rate, or two things",
+                hint="give --input FILE, or --snapshot ID with --config FILE",
+            )
+    _print(rated, output, language)
+    for one in refused:
+        typer.echo(f"error: {one.point}: {one.error}", err=True)
+        typer.echo(f"hint: {one.error.hint}", err=True)
+    if refused:
+        count = f"{len(refused)} without a preview, {len(rated.previews)} previews"
+        typer.echo(count, err=True)
+        raise typer.Exit(1)
+
+
+def _print(rated: RatedFile | RatedSnapshot, output: OutputFormat, language: Language) -> None:
     if output is OutputFormat.TABLE:
         words = speech(language.value, zone_info(DEFAULT_ZONE))
         for preview, other in zip_longest(rated.previews, rated.what_if):

@@ -83,6 +83,9 @@ def station_balance(
     for line in lines:
         if line.register not in {IMPORT_ACTIVE, EXPORT_ACTIVE}:
             continue
+        if points[line.point].role is Role.SUB_METER:
+            # Its parent has counted it, and would have it counted twice.
+            continue
         seen.add(line.point)
         if line.consumption is None:
             lacking.add(line.point)

@@ -17,6 +17,10 @@ _ROLES = {
     "household": _("household"),
     "business": _("business"),
     "wholesale_master": _("wholesale master"),
+    "administrative": _("administrative"),
+    "production": _("production"),
+    "sub_meter": _("sub-meter"),
+    "own_use": _("own use"),
 }
 
 _REASONS = {

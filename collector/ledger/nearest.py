@@ -23,6 +23,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from collector.ledger.registry import ever_at
 from collector.ledger.tables import index_reads, installations, points, to_ms
 from contract.quality import Quality
 
@@ -143,9 +144,7 @@ def _belonging(asked: Asked, actual: ColumnElement[int]) -> Select[Any]:
         .where(r.at.between(asked.instant - asked.window, asked.instant + asked.window))
     )
     if asked.station is not None:
-        query = query.join(points, points.c.point == i.point).where(
-            points.c.station == asked.station
-        )
+        query = query.join(points, points.c.point == i.point).where(ever_at(asked.station))
     if asked.meter is not None:
         query = query.where(r.meter == asked.meter)
     return query

@@ -1,4 +1,4 @@
-"""The registry's rows: loaded as values, added, and installations closed; nothing is rewritten.
+"""The registry's rows: loaded as values, added, completed, closed; nothing is rewritten.
 
 It must not judge whether a change is allowed: that is `collector.registry`.
 """
@@ -7,7 +7,17 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from collector.ledger.tables import (
     installation_indices,
@@ -16,8 +26,10 @@ from collector.ledger.tables import (
     multipliers,
     points,
     stations,
+    transfers,
 )
 from collector.registry.values import (
+    IndexSide,
     Installation,
     Meter,
     Multiplier,
@@ -25,6 +37,8 @@ from collector.registry.values import (
     Registry,
     Role,
     Station,
+    StationKind,
+    Transfer,
 )
 
 # Any number that nothing else locks (the migration's is in `unit_of_work`).
@@ -54,48 +68,81 @@ class RegistryRepository:
             meters={row.meter: row for row in self.meters(station)},
             installations=tuple(self.installations(station)),
             multipliers=tuple(self.multipliers(station)),
+            transfers=tuple(self.transfers(station)),
+        )
+
+    def load_point(self, point: str) -> Registry:
+        """What concerns one point; without the point where there is none of that name."""
+        found = self.points(point=point)
+        if not found:
+            return Registry()
+        station = found[0].station
+        installed = [row for row in self.installations(station) if row.point == point]
+        serials = {row.meter for row in installed}
+        return Registry(
+            points={point: found[0]},
+            meters={row.meter: row for row in self.meters(station) if row.meter in serials},
+            installations=tuple(installed),
+            multipliers=tuple(row for row in self.multipliers(station) if row.point == point),
+            transfers=tuple(row for row in self.transfers(station) if row.point == point),
         )
 
     def load_installed(self, station: str | None = None) -> Registry:
-        """What indices are counted by: installations, their meters, multipliers; nothing else."""
+        """What indices are counted by: installations with meters and multipliers; and transfers."""
         return Registry(
             meters={row.meter: row for row in self.meters(station)},
             installations=tuple(self.installations(station)),
             multipliers=tuple(self.multipliers(station)),
+            transfers=tuple(self.transfers(station)),
         )
 
     def stations(self, station: str | None = None) -> list[Station]:
         """Stations by name of the station."""
         query = select(
-            stations.c.station, stations.c.name, stations.c.commune, stations.c.capacity_kva
+            stations.c.station,
+            stations.c.name,
+            stations.c.commune,
+            stations.c.capacity_kva,
+            stations.c.kind,
+            stations.c.unit,
+            stations.c.feeder,
         ).order_by(stations.c.station)
         if station is not None:
             query = query.where(stations.c.station == station)
-        return [Station(*row) for row in self._connection.execute(query).all()]
-
-    def points(self, station: str | None = None) -> list[Point]:
-        """Points by name, of one station or of all."""
-        query = select(points.c.point, points.c.station, points.c.role, points.c.name).order_by(
-            points.c.point
-        )
-        if station is not None:
-            query = query.where(points.c.station == station)
         return [
-            Point(point, of_station, Role(role), name)
-            for point, of_station, role, name in self._connection.execute(query).all()
+            Station(*row[:4], None if row.kind is None else StationKind(row.kind), *row[5:])
+            for row in self._connection.execute(query).all()
+        ]
+
+    def points(self, station: str | None = None, *, point: str | None = None) -> list[Point]:
+        """Points by name: all, or those that ever were at the station."""
+        query = select(
+            points.c.point, points.c.station, points.c.role, points.c.name, points.c.parent
+        ).order_by(points.c.point)
+        if station is not None:
+            query = query.where(ever_at(station))
+        if point is not None:
+            query = query.where(points.c.point == point)
+        return [
+            Point(row.point, row.station, Role(row.role), row.name, row.parent)
+            for row in self._connection.execute(query).all()
         ]
 
     def meters(self, station: str | None = None) -> list[Meter]:
         """Meters by serial: all, or those ever installed at the station."""
         query = select(
-            meters.c.meter, meters.c.model, meters.c.resolution_wh, meters.c.roll_over_wh
+            meters.c.meter,
+            meters.c.model,
+            meters.c.resolution_wh,
+            meters.c.roll_over_wh,
+            meters.c.digits,
         ).order_by(meters.c.meter)
         if station is not None:
             query = query.where(
                 meters.c.meter.in_(
                     select(installations.c.meter)
                     .join(points, points.c.point == installations.c.point)
-                    .where(points.c.station == station)
+                    .where(ever_at(station))
                 )
             )
         return [Meter(*row) for row in self._connection.execute(query).all()]
@@ -148,15 +195,25 @@ class RegistryRepository:
             multipliers.c.from_at,
             multipliers.c.numerator,
             multipliers.c.denominator,
+            multipliers.c.index_side,
         ).order_by(multipliers.c.point, multipliers.c.from_at)
         if station is not None:
             query = query.join(points, points.c.point == multipliers.c.point).where(
-                points.c.station == station
+                ever_at(station)
             )
         return [
-            Multiplier(point, from_at, Fraction(numerator, denominator))
-            for point, from_at, numerator, denominator in self._connection.execute(query).all()
+            Multiplier(point, from_at, Fraction(numerator, denominator), IndexSide(side))
+            for point, from_at, numerator, denominator, side in self._connection.execute(query)
         ]
+
+    def transfers(self, station: str | None = None) -> list[Transfer]:
+        """Transfers by point, then by instant: all, or of points that ever were at the station."""
+        query = select(transfers.c.point, transfers.c.from_at, transfers.c.station).order_by(
+            transfers.c.point, transfers.c.from_at
+        )
+        if station is not None:
+            query = query.join(points, points.c.point == transfers.c.point).where(ever_at(station))
+        return [Transfer(*row) for row in self._connection.execute(query).all()]
 
     def add_stations(self, rows: Iterable[Station]) -> None:
         """Add stations that are not there yet."""
@@ -168,25 +225,58 @@ class RegistryRepository:
                     "name": row.name,
                     "commune": row.commune,
                     "capacity_kva": row.capacity_kva,
+                    "kind": row.kind,
+                    "unit": row.unit,
+                    "feeder": row.feeder,
                 }
                 for row in rows
             ],
         )
 
     def add_points(self, rows: Iterable[Point]) -> None:
-        """Add points; their stations must be there."""
+        """Add points; their stations must be there, and parents there or among them."""
+        waiting = list(rows)
+        while waiting:
+            absent = {row.point for row in waiting}
+            ready = [row for row in waiting if row.parent not in absent]
+            assert ready, "parents go round in a circle"
+            self._insert(
+                points,
+                [
+                    {
+                        "point": row.point,
+                        "station": row.station,
+                        "role": row.role.value,
+                        "name": row.name,
+                        "parent": row.parent,
+                    }
+                    for row in ready
+                ],
+            )
+            waiting = [row for row in waiting if row.parent in absent]
+
+    def add_transfers(self, rows: Iterable[Transfer]) -> None:
+        """Add transfers; points and stations must be there."""
         self._insert(
-            points,
-            [
-                {
-                    "point": row.point,
-                    "station": row.station,
-                    "role": row.role.value,
-                    "name": row.name,
-                }
-                for row in rows
-            ],
+            transfers,
+            [{"point": row.point, "from_at": row.from_at, "station": row.station} for row in rows],
         )
+
+    def complete_stations(self, rows: Iterable[Station]) -> None:
+        """Write kind, unit and feeder of stations of which they were not known."""
+        for row in rows:
+            self._connection.execute(
+                update(stations)
+                .where(stations.c.station == row.station)
+                .values(kind=row.kind, unit=row.unit, feeder=row.feeder)
+            )
+
+    def complete_meters(self, rows: Iterable[Meter]) -> None:
+        """Write the digits of meters of which they were not known."""
+        for row in rows:
+            self._connection.execute(
+                update(meters).where(meters.c.meter == row.meter).values(digits=row.digits)
+            )
 
     def add_meters(self, rows: Iterable[Meter]) -> None:
         """Add meters that are not there yet."""
@@ -198,6 +288,7 @@ class RegistryRepository:
                     "model": row.model,
                     "resolution_wh": row.resolution_wh,
                     "roll_over_wh": row.roll_over_wh,
+                    "digits": row.digits,
                 }
                 for row in rows
             ],
@@ -244,6 +335,7 @@ class RegistryRepository:
                     "from_at": row.from_at,
                     "numerator": row.ratio.numerator,
                     "denominator": row.ratio.denominator,
+                    "index_side": row.index_side.value,
                 }
                 for row in rows
             ],
@@ -286,6 +378,10 @@ def _of_station(query: Select[Any], station: str | None) -> Select[Any]:
     """`query` over installations, limited to the points of one station."""
     if station is None:
         return query
-    return query.join(points, points.c.point == installations.c.point).where(
-        points.c.station == station
-    )
+    return query.join(points, points.c.point == installations.c.point).where(ever_at(station))
+
+
+def ever_at(station: str) -> ColumnElement[bool]:
+    """Of `points`: those that are at the station or ever were."""
+    moved_here = select(transfers.c.point).where(transfers.c.station == station)
+    return or_(points.c.station == station, points.c.point.in_(moved_here))

@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -78,6 +79,9 @@ stations = Table(
     Column("name", Text, nullable=False),
     Column("commune", Text),
     Column("capacity_kva", Integer),
+    Column("kind", String(16)),
+    Column("unit", String(64)),
+    Column("feeder", String(64)),
 )
 
 points = Table(
@@ -87,6 +91,7 @@ points = Table(
     Column("station", ForeignKey("stations.station"), nullable=False, index=True),
     Column("role", String(32), nullable=False),
     Column("name", Text, nullable=False),
+    Column("parent", ForeignKey("points.point")),
 )
 
 meters = Table(
@@ -97,6 +102,7 @@ meters = Table(
     # Where the active energy registers start again at zero, in Wh; null where they never do.
     Column("roll_over_wh", BigInteger),
     Column("resolution_wh", Integer, nullable=False),
+    Column("digits", Integer),
 )
 
 # A meter measures at a point from `installed_at` up to, not including, `removed_at`.
@@ -129,6 +135,98 @@ multipliers = Table(
     Column("from_at", Instant, primary_key=True),
     Column("numerator", Integer, nullable=False),
     Column("denominator", Integer, nullable=False),
+    Column("index_side", String(16), nullable=False, server_default="secondary"),
+)
+
+# A point moved to another station; before the first it is where `points` says.
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("point", ForeignKey("points.point"), primary_key=True),
+    Column("from_at", Instant, primary_key=True),
+    Column("station", ForeignKey("stations.station"), nullable=False, index=True),
+)
+
+# `seals` are separated by semicolons.
+inspections = Table(
+    "inspections",
+    metadata,
+    Column("meter", ForeignKey("meters.meter"), primary_key=True),
+    Column("inspected_at", Instant, primary_key=True),
+    Column("calibration_due", Date),
+    Column("seals", Text, nullable=False),
+)
+
+# --- contracts and reading books --------------------------------------------------------------
+
+# Names and addresses of persons are here and nowhere else; they alone may be put right.
+customers = Table(
+    "customers",
+    metadata,
+    Column("customer", String(64), primary_key=True),
+    Column("name", Text),
+    Column("address", Text),
+)
+
+contracts = Table(
+    "contracts",
+    metadata,
+    Column("contract", String(64), primary_key=True),
+    Column("point", ForeignKey("points.point"), nullable=False),
+    Column("customer", ForeignKey("customers.customer"), nullable=False, index=True),
+    Column("from_at", Instant, nullable=False),
+    Column("to_at", Instant),
+    UniqueConstraint("point", "from_at", name="uq_contracts_point_from"),
+)
+
+contract_terms = Table(
+    "contract_terms",
+    metadata,
+    Column("contract", ForeignKey("contracts.contract"), primary_key=True),
+    Column("from_at", Instant, primary_key=True),
+    Column("voltage_v", Integer, nullable=False),
+    Column("households", Integer),
+    Column("renters", Integer),
+    Column("renters_undeclared", Boolean, nullable=False),
+    Column("registered_w", BigInteger),
+)
+
+# All rows of one contract and instant are one list of prices.
+allocations = Table(
+    "allocations",
+    metadata,
+    Column("contract", ForeignKey("contracts.contract"), primary_key=True),
+    Column("from_at", Instant, primary_key=True),
+    Column("register", String(32), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("price_group", String(64), nullable=False),
+    Column("percent_hundredths", Integer),
+    Column("kwh", BigInteger),
+)
+
+books = Table(
+    "books",
+    metadata,
+    Column("book", String(64), primary_key=True),
+    Column("name", Text, nullable=False),
+)
+
+# `reading_days` are separated by semicolons: 10;20;last.
+reading_days = Table(
+    "reading_days",
+    metadata,
+    Column("book", ForeignKey("books.book"), primary_key=True),
+    Column("from_at", Instant, primary_key=True),
+    Column("reading_days", String(16), nullable=False),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("point", ForeignKey("points.point"), primary_key=True),
+    Column("from_at", Instant, primary_key=True),
+    Column("book", ForeignKey("books.book"), index=True),
+    Column("position", String(64)),
 )
 
 # --- delivery ---------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from collector.ledger.accounting import AccountingRepository
 from collector.ledger.audit import AuditRepository
 from collector.ledger.billing_runs import BillingRunRepository
 from collector.ledger.commands import CommandRepository
+from collector.ledger.contracts import ContractRepository
 from collector.ledger.coverage import CoverageRepository
 from collector.ledger.daily_reads import DailyReadRepository
 from collector.ledger.delivery import DeliveryRepository
@@ -68,6 +69,7 @@ class UnitOfWork:
         self.delivery = DeliveryRepository(connection)
         self.index_reads = IndexReadRepository(connection)
         self.registry = RegistryRepository(connection)
+        self.contracts = ContractRepository(connection)
         self.snapshots = SnapshotRepository(connection)
         self.billing_runs = BillingRunRepository(connection)
         self.keys = KeyRepository(connection)

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 
 from collector.balance.station import Balance, DayBalance, station_balance
-from collector.billing.snapshot import make_lines, stretches
+from collector.billing.snapshot import at_station, make_lines, stretches
 from collector.civil import day_start, days
 from collector.errors import InvalidRequest
 from collector.ledger import Ledger, UnitOfWork
@@ -78,7 +78,12 @@ def _balances(
 ) -> list[Balance]:
     """One balance between each two neighbouring instants."""
     periods = list(pairwise(instants))
-    parts = [stretches(registry, from_at, to_at) for from_at, to_at in periods]
+    parts = [
+        at_station(
+            stretches(registry, from_at, to_at), registry.points, registry.transfers, station
+        )
+        for from_at, to_at in periods
+    ]
     all_parts = [part for of_period in parts for part in of_period]
     indices = indices_for(uow, all_parts, instants, station, window)
     return [

@@ -5,7 +5,7 @@ It fetches and stores; it must not decide what a line says, which `collector.bil
 
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from collector.billing.snapshot import make_lines, snapshot_hash, stretches
 from collector.billing.values import SnapshotHead, SnapshotLine
@@ -15,6 +15,8 @@ from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.audit import AuditEntry
 from collector.operations.indices import BILLING_WINDOW, indices_for
 from collector.operations.registry import unknown_station
+from collector.registry.asking import station_at
+from collector.registry.values import Registry
 
 # Lines that are fetched at once while a snapshot is handed out.
 PAGE_LINES = 5_000
@@ -101,6 +103,10 @@ def period_lines(
             code="empty_registry",
         )
     parts = stretches(registry, from_at, to_at)
+    if station is not None:
+        # A point that moved is billed whole, with the station that has it at the end.
+        here = _at_end(uow, registry, station, to_at)
+        parts = [part for part in parts if part.installation.point in here]
     if not parts:
         raise InvalidRequest(
             f"no meter was installed between {format_instant(from_at)} and {format_instant(to_at)}",
@@ -109,6 +115,15 @@ def period_lines(
         )
     indices = indices_for(uow, parts, (from_at, to_at), station, BILLING_WINDOW)
     return make_lines(registry, parts, indices)
+
+
+def _at_end(uow: UnitOfWork, registry: Registry, station: str, to_at: datetime) -> set[str]:
+    last = to_at - timedelta(milliseconds=1)
+    return {
+        point.point
+        for point in uow.registry.points(station)
+        if station_at(point, registry.transfers, last) == station
+    }
 
 
 def check_period(from_at: datetime, to_at: datetime, now: datetime | None = None) -> None:

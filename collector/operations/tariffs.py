@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from collector.billing.rating.faults import TariffFault, TariffFaults
-from collector.billing.rating.tariff import TariffValue
+from collector.billing.rating.tariff import PriceTable, TariffValue
 from collector.billing.rating.tariff_book import TariffBook, make_book
 from collector.billing.rating.tariff_file import FILE_CHARS_MAX, parse_tariff
 from collector.errors import InvalidRequest
@@ -35,6 +35,12 @@ def load_tariffs(more: Sequence[Path] = ()) -> TariffBook:
     if faults:
         raise TariffFaults(faults)
     return make_book([*kept, *own])
+
+
+def price_groups(book: TariffBook) -> frozenset[str]:
+    """The names of all price groups that some table of the book has, in force or not."""
+    tables = (value for value in book.values.values() if isinstance(value, PriceTable))
+    return frozenset(group for table in tables for group in table.groups)
 
 
 def _parsed(texts: Iterable[tuple[str, str]], faults: list[TariffFault]) -> list[TariffValue]:

@@ -4,117 +4,157 @@ A fact that is stored is never changed by an import: what contradicts it is an e
 It must not know files or the ledger, only values.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, TypeVar
 
 from collector.civil import format_instant
-from collector.registry.files import Located, RegistryFiles, RowError
+from collector.registry.contract_changes import plan_contracts
+from collector.registry.contract_values import ContractRegistry
+from collector.registry.files import Located, RegistryFiles
+from collector.registry.planning import (
+    RegistryChanges,
+    added,
+    check_known,
+    contradicted,
+    fail,
+)
 from collector.registry.values import (
+    IndexSide,
     Installation,
-    Meter,
     Multiplier,
     Point,
     Registry,
     Role,
-    Station,
+    StationKind,
+    Transfer,
 )
 
-_Value = TypeVar("_Value")
 
-# Where a value's field has another name than its column.
-_COLUMNS = {
-    "install_indices": "install_index_wh",
-    "removal_indices": "removal_index_wh",
-    "ratio": "multiplier",
-}
+def plan_changes(
+    stored: Registry,
+    files: RegistryFiles,
+    contracts: ContractRegistry | None = None,
+    price_groups: Collection[str] = (),
+) -> RegistryChanges:
+    """What the files add to what is stored; with any error nothing of it may be written.
 
-
-@dataclass(slots=True)
-class RegistryChanges:
-    """What to write, or why nothing may be written. `warnings` do not stand in the way."""
-
-    stations: list[Station] = field(default_factory=list)
-    points: list[Point] = field(default_factory=list)
-    meters: list[Meter] = field(default_factory=list)
-    installations: list[Installation] = field(default_factory=list)
-    closed: list[Installation] = field(default_factory=list)
-    multipliers: list[Multiplier] = field(default_factory=list)
-    unchanged: int = 0
-    errors: list[RowError] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-
-def plan_changes(stored: Registry, files: RegistryFiles) -> RegistryChanges:
-    """What the files add to what is stored; with any error nothing of it may be written."""
+    `price_groups` are those that tariffs have.
+    """
     changes = RegistryChanges(errors=list(files.errors))
-    changes.stations = _added(
-        "stations.csv", files.stations, stored.stations, lambda value: value.station, changes
+    changes.stations = added(
+        "stations.csv",
+        files.stations,
+        stored.stations,
+        lambda value: value.station,
+        changes,
+        fillable=("kind", "unit", "feeder"),
+        completed=changes.completed_stations,
     )
-    changes.points = _added(
+    changes.points = added(
         "points.csv", files.points, stored.points, lambda value: value.point, changes
     )
-    changes.meters = _added(
-        "meters.csv", files.meters, stored.meters, lambda value: value.meter, changes
+    changes.meters = added(
+        "meters.csv",
+        files.meters,
+        stored.meters,
+        lambda value: value.meter,
+        changes,
+        fillable=("digits",),
+        completed=changes.completed_meters,
     )
     stations = {*stored.stations, *(row.value.station for row in files.stations)}
     points = {*stored.points, *(row.value.point for row in files.points)}
     meters = {*stored.meters, *(row.value.meter for row in files.meters)}
-    _check_known("points.csv", "station", files.points, stations, changes)
-    _check_known("installations.csv", "point", files.installations, points, changes)
-    _check_known("installations.csv", "meter", files.installations, meters, changes)
-    _check_known("multipliers.csv", "point", files.multipliers, points, changes)
+    check_known("points.csv", "station", files.points, stations, changes)
+    check_known("installations.csv", "point", files.installations, points, changes)
+    check_known("installations.csv", "meter", files.installations, meters, changes)
+    check_known("multipliers.csv", "point", files.multipliers, points, changes)
+    check_known("transfers.csv", "point", files.transfers, points, changes)
+    check_known("transfers.csv", "station", files.transfers, stations, changes)
+    check_known("inspections.csv", "meter", files.inspections, meters, changes)
+    _check_parents(stored.points, files.points, changes)
     _plan_installations(stored, files.installations, changes)
-    changes.multipliers = _added(
+    _check_sides(files.multipliers, changes)
+    changes.multipliers = added(
         "multipliers.csv",
         files.multipliers,
         {(row.point, row.from_at): row for row in stored.multipliers},
         lambda value: (value.point, value.from_at),
         changes,
     )
-    changes.warnings = _warnings(stored, changes)
+    changes.transfers = added(
+        "transfers.csv",
+        files.transfers,
+        {(row.point, row.from_at): row for row in stored.transfers},
+        lambda value: (value.point, value.from_at),
+        changes,
+    )
+    _check_transfers(stored, files, changes)
+    plan_contracts(contracts or ContractRegistry(), files, points, price_groups, changes)
+    changes.warnings = [*_warnings(stored, changes), *changes.warnings]
     changes.errors.sort()
     return changes
 
 
-def _added(
-    file: str,
-    rows: Iterable[Located[_Value]],
-    stored: Mapping[Any, _Value],
-    key: Callable[[_Value], Any],
-    changes: RegistryChanges,
-) -> list[_Value]:
-    """The rows that are new; those that contradict what is stored or each other are errors."""
-    seen: dict[Any, int] = {}
-    added = []
-    for located in rows:
-        name = key(located.value)
-        first = seen.setdefault(name, located.row)
-        if first != located.row:
-            _fail(changes, file, located.row, "", f"the same as row {first}: give it once")
-        elif name not in stored:
-            added.append(located.value)
-        elif stored[name] == located.value:
-            changes.unchanged += 1
-        else:
-            _contradicted(changes, file, located.row, stored[name], located.value)
-    return added
-
-
-def _check_known(
-    file: str,
-    column: str,
-    rows: Iterable[Located[Any]],
-    known: set[str],
-    changes: RegistryChanges,
+def _check_parents(
+    stored: Mapping[str, Point], rows: Sequence[Located[Point]], changes: RegistryChanges
 ) -> None:
+    """Sub-meters, and they alone, are behind a point that is known, and not behind themselves."""
+    parents = {name: point.parent for name, point in stored.items()}
+    parents |= {row.value.point: row.value.parent for row in rows}
     for located in rows:
-        name = getattr(located.value, column)
-        if name not in known:
-            reason = f"{name!r} is not known: add it to {column}s.csv"
-            _fail(changes, file, located.row, column, reason)
+        value = located.value
+        reason = ""
+        if (value.role is Role.SUB_METER) != (value.parent is not None):
+            reason = "a sub_meter has a parent, and nothing else has"
+        elif value.parent is not None and value.parent not in parents:
+            reason = f"{value.parent!r} is not known: add it to points.csv"
+        elif _is_circle(value.point, parents):
+            reason = f"{value.point!r} would be behind itself"
+        if reason:
+            fail(changes, "points.csv", located.row, "parent", reason)
+
+
+def _is_circle(point: str, parents: Mapping[str, str | None]) -> bool:
+    passed = {point}
+    above = parents.get(point)
+    while above is not None and above not in passed:
+        passed.add(above)
+        above = parents.get(above)
+    # A circle further up is the error of the rows that make it.
+    return above == point
+
+
+def _check_sides(rows: Sequence[Located[Multiplier]], changes: RegistryChanges) -> None:
+    for located in rows:
+        if located.value.index_side is IndexSide.PRIMARY and located.value.ratio != 1:
+            reason = "a register of the primary side has the ratio counted in: its multiplier is 1"
+            fail(changes, "multipliers.csv", located.row, "multiplier", reason)
+
+
+def _check_transfers(stored: Registry, files: RegistryFiles, changes: RegistryChanges) -> None:
+    """A transfer leads elsewhere, and heads stay where they are."""
+    points = {row.value.point: row.value for row in files.points} | dict(stored.points)
+    given = {(row.value.point, row.value.from_at): row for row in files.transfers}
+    by_point: dict[str, list[tuple[int, Transfer]]] = {}
+    for row in stored.transfers:
+        by_point.setdefault(row.point, []).append((0, row))
+    for key, located in given.items():
+        if not any(key[1] == row.from_at for _, row in by_point.get(key[0], ())):
+            by_point.setdefault(key[0], []).append((located.row, located.value))
+    for name in {row.value.point for row in files.transfers} & points.keys():
+        point = points[name]
+        station = point.station
+        for number, row in sorted(by_point[name], key=lambda entry: entry[1].from_at):
+            if number and point.role is Role.HEAD:
+                reason = "a head point stays: it measures its own station"
+                fail(changes, "transfers.csv", number, "point", reason)
+            elif number and row.station == station:
+                reason = f"{name!r} is at {station!r} then already"
+                fail(changes, "transfers.csv", number, "station", reason)
+            station = row.station
 
 
 def _plan_installations(
@@ -131,7 +171,7 @@ def _plan_installations(
         first = seen.setdefault(key, located.row)
         if first != located.row:
             reason = f"the same point and instant as row {first}"
-            _fail(changes, "installations.csv", located.row, "installed_at", reason)
+            fail(changes, "installations.csv", located.row, "installed_at", reason)
             continue
         if _is_sound(located, changes):
             _plan_installation(located, standing.get(key), changes)
@@ -145,11 +185,11 @@ def _is_sound(located: Located[Installation], changes: RegistryChanges) -> bool:
     if value.removed_at is None:
         if value.removal_indices:
             reason = "there is a removal index but no removed_at"
-            _fail(changes, "installations.csv", located.row, "removal_index_wh", reason)
+            fail(changes, "installations.csv", located.row, "removal_index_wh", reason)
             return False
     elif value.removed_at <= value.installed_at:
         reason = "removed_at must be after installed_at"
-        _fail(changes, "installations.csv", located.row, "removed_at", reason)
+        fail(changes, "installations.csv", located.row, "removed_at", reason)
         return False
     return True
 
@@ -167,7 +207,7 @@ def _plan_installation(
     ):
         changes.closed.append(value)
     else:
-        _contradicted(changes, "installations.csv", located.row, standing, value)
+        contradicted(changes, "installations.csv", located.row, standing, value)
 
 
 def _check_overlaps(
@@ -186,31 +226,7 @@ def _check_overlaps(
                     f"{column} {name!r} would be in two installations at once from "
                     f"{format_instant(after.installed_at)}: give the earlier one its removed_at"
                 )
-                _fail(changes, "installations.csv", row, column, reason)
-
-
-def _contradicted(
-    changes: RegistryChanges, file: str, row: int, stored: object, given: object
-) -> None:
-    for field_ in fields(stored):  # type: ignore[arg-type]
-        was, said = getattr(stored, field_.name), getattr(given, field_.name)
-        if was != said:
-            reason = f"contradicts what is stored: {_shown(was)}, not {_shown(said)}"
-            _fail(changes, file, row, _COLUMNS.get(field_.name, field_.name), reason)
-
-
-def _shown(value: object) -> str:
-    if value is None or value == {}:
-        return "none"
-    if isinstance(value, datetime):
-        return format_instant(value)
-    if isinstance(value, Mapping):
-        return ", ".join(str(one) for one in value.values())
-    return str(value)
-
-
-def _fail(changes: RegistryChanges, file: str, row: int, column: str, reason: str) -> None:
-    changes.errors.append(RowError(file, row, column, reason))
+                fail(changes, "installations.csv", row, column, reason)
 
 
 def _warnings(stored: Registry, changes: RegistryChanges) -> list[str]:
@@ -219,8 +235,11 @@ def _warnings(stored: Registry, changes: RegistryChanges) -> list[str]:
         for point in (*stored.points.values(), *changes.points)
         if point.role is Role.HEAD
     }
+    stations = {row.station: row for row in (*stored.stations.values(), *changes.stations)}
+    stations |= {row.station: row for row in changes.completed_stations}
     return [
-        f"station {station} has no head point: it can have no balance"
-        for station in sorted({*stored.stations, *(row.station for row in changes.stations)})
-        if station not in with_head
+        f"station {name} has no head point: it can have no balance"
+        for name, row in sorted(stations.items())
+        # The customer's own meter measures a dedicated station.
+        if name not in with_head and row.kind is not StationKind.DEDICATED
     ]

@@ -1,4 +1,4 @@
-"""The registry's CSV files as values: columns, types and what is wrong with each bad row.
+"""The registry's CSV files as values and back, and what is wrong with each bad row.
 
 It reads text that it is given; it must not know the disk, nor what is stored already.
 """
@@ -6,22 +6,33 @@ It reads text that it is given; it must not know the disk, nor what is stored al
 import csv
 import difflib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from collector.civil import parse_instant
-from collector.registry.values import Installation, Meter, Multiplier, Point, Role, Station
-from contract.limits import ENERGY_MAX, NAME_CHARS_MAX
-from contract.registers import IMPORT_ACTIVE
+from collector.registry.contract_values import (
+    Allocation,
+    Book,
+    Contract,
+    ContractTerms,
+    Customer,
+    Inspection,
+    Membership,
+    ReadingDays,
+)
+from collector.registry.forms import Form, forms
+from collector.registry.values import (
+    Installation,
+    Meter,
+    Multiplier,
+    Point,
+    Station,
+    Transfer,
+)
 
 # Far above any utility's registry; a larger file is not one.
 ROWS_MAX = 2_000_000
-
-TEXT_CHARS_MAX = 500
-INT32_MAX = 2**31 - 1
 
 _Value = TypeVar("_Value")
 
@@ -57,19 +68,16 @@ class RegistryFiles:
     meters: Sequence[Located[Meter]] = ()
     installations: Sequence[Located[Installation]] = ()
     multipliers: Sequence[Located[Multiplier]] = ()
+    transfers: Sequence[Located[Transfer]] = ()
+    inspections: Sequence[Located[Inspection]] = ()
+    customers: Sequence[Located[Customer]] = ()
+    contracts: Sequence[Located[Contract]] = ()
+    terms: Sequence[Located[ContractTerms]] = ()
+    allocations: Sequence[Located[Allocation]] = ()
+    books: Sequence[Located[Book]] = ()
+    reading_days: Sequence[Located[ReadingDays]] = ()
+    memberships: Sequence[Located[Membership]] = ()
     errors: Sequence[RowError] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    parse: Callable[[str], Any]
-    optional: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Format:
-    columns: Mapping[str, _Column]
-    build: Callable[[dict[str, Any]], Any]
 
 
 @dataclass(slots=True)
@@ -90,7 +98,7 @@ def parse_files(texts: Mapping[str, str], zone: str) -> RegistryFiles:
     """
     rows: dict[str, list[Located[Any]]] = {}
     errors: list[RowError] = []
-    for file, form in _formats(zone).items():
+    for file, form in forms(zone).items():
         if file in texts:
             reading = _Reading(file)
             rows[file.removesuffix(".csv")] = _parse(texts[file], form, reading)
@@ -100,10 +108,36 @@ def parse_files(texts: Mapping[str, str], zone: str) -> RegistryFiles:
 
 def file_names() -> tuple[str, ...]:
     """The names of the registry's files."""
-    return tuple(_formats("UTC"))
+    return tuple(forms("UTC"))
 
 
-def _parse(text: str, form: _Format, reading: _Reading) -> list[Located[Any]]:
+def write_files(values: Mapping[str, Iterable[Any]], zone: str) -> dict[str, str]:
+    """The files of these values, by file name; the order of rows is that of the values.
+
+    Kinds without values have no file. What `parse_files` makes of them are the same values.
+    """
+    texts: dict[str, str] = {}
+    for file, form in forms(zone).items():
+        rows = [form.take(value) for value in values.get(file.removesuffix(".csv"), ())]
+        if not rows:
+            continue
+        columns = {
+            key: column
+            for key, column in form.columns.items()
+            if not column.added or any(row[key] is not None for row in rows)
+        }
+        stream = io.StringIO(newline="")
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow(
+                "" if row[key] is None else column.show(row[key]) for key, column in columns.items()
+            )
+        texts[file] = stream.getvalue()
+    return texts
+
+
+def _parse(text: str, form: Form, reading: _Reading) -> list[Located[Any]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     values: list[Located[Any]] = []
     try:
@@ -125,7 +159,7 @@ def _parse(text: str, form: _Format, reading: _Reading) -> list[Located[Any]]:
     return values
 
 
-def _check_header(header: Sequence[str], form: _Format, reading: _Reading) -> bool:
+def _check_header(header: Sequence[str], form: Form, reading: _Reading) -> bool:
     for name in header:
         if name not in form.columns:
             near = difflib.get_close_matches(name, form.columns, 1)
@@ -140,7 +174,7 @@ def _check_header(header: Sequence[str], form: _Format, reading: _Reading) -> bo
 
 
 def _parse_row(
-    cells: Sequence[str], header: Sequence[str], form: _Format, fail: Callable[[str, str], None]
+    cells: Sequence[str], header: Sequence[str], form: Form, fail: Callable[[str, str], None]
 ) -> object | None:
     if len(cells) != len(header):
         fail("", f"{len(cells)} cells for {len(header)} columns")
@@ -162,106 +196,3 @@ def _parse_row(
             fail(name, str(error))
             good = False
     return form.build(found) if good else None
-
-
-def _formats(zone: str) -> dict[str, _Format]:
-    instant = partial(parse_instant, zone=zone)
-    index = partial(_integer, low=0, high=ENERGY_MAX)
-    return {
-        "stations.csv": _Format(
-            {
-                "station": _Column(_name),
-                "name": _Column(_text),
-                "commune": _Column(_text, optional=True),
-                "capacity_kva": _Column(partial(_integer, low=1, high=INT32_MAX), optional=True),
-            },
-            lambda row: Station(**row),
-        ),
-        "points.csv": _Format(
-            {
-                "point": _Column(_name),
-                "station": _Column(_name),
-                "role": _Column(_role),
-                "name": _Column(_text),
-            },
-            lambda row: Point(**row),
-        ),
-        "meters.csv": _Format(
-            {
-                "meter": _Column(_name),
-                "model": _Column(_name),
-                "resolution_wh": _Column(partial(_integer, low=1, high=INT32_MAX)),
-                "roll_over_wh": _Column(partial(_integer, low=1, high=ENERGY_MAX), optional=True),
-            },
-            lambda row: Meter(**row),
-        ),
-        "installations.csv": _Format(
-            {
-                "point": _Column(_name),
-                "meter": _Column(_name),
-                "installed_at": _Column(instant),
-                "removed_at": _Column(instant, optional=True),
-                "install_index_wh": _Column(index, optional=True),
-                "removal_index_wh": _Column(index, optional=True),
-            },
-            _installation,
-        ),
-        "multipliers.csv": _Format(
-            {"point": _Column(_name), "from_at": _Column(instant), "multiplier": _Column(_ratio)},
-            lambda row: Multiplier(row["point"], row["from_at"], row["multiplier"]),
-        ),
-    }
-
-
-def _installation(row: dict[str, Any]) -> Installation:
-    def indices(column: str) -> dict[str, int]:
-        return {} if row[column] is None else {IMPORT_ACTIVE: row[column]}
-
-    return Installation(
-        row["point"],
-        row["meter"],
-        row["installed_at"],
-        row["removed_at"],
-        indices("install_index_wh"),
-        indices("removal_index_wh"),
-    )
-
-
-def _name(text: str) -> str:
-    if len(text) > NAME_CHARS_MAX:
-        raise ValueError(f"longer than {NAME_CHARS_MAX} characters")
-    # A spreadsheet that opens an export would run a cell that begins with = + - or @.
-    if not text[0].isalnum() or not text.isprintable():
-        raise ValueError(f"{text!r} must begin with a letter or digit and be printable")
-    return text
-
-
-def _text(text: str) -> str:
-    if len(text) > TEXT_CHARS_MAX or not text.isprintable():
-        raise ValueError(f"must be printable and at most {TEXT_CHARS_MAX} characters")
-    return text
-
-
-def _role(text: str) -> Role:
-    try:
-        return Role(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is none of {', '.join(Role)}") from None
-
-
-def _integer(text: str, *, low: int, high: int) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > len(str(high)):
-        raise ValueError(f"{text!r} is no integer from {low} to {high}")
-    value = int(text)
-    if not low <= value <= high:
-        raise ValueError(f"{text!r} is no integer from {low} to {high}")
-    return value
-
-
-def _ratio(text: str) -> Fraction:
-    numerator, _, denominator = text.partition("/")
-    part = partial(_integer, low=1, high=INT32_MAX)
-    try:
-        return Fraction(part(numerator), part(denominator) if "/" in text else 1)
-    except ValueError:
-        raise ValueError(f"{text!r} is no multiplier: write n or n/d") from None

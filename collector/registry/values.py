@@ -17,26 +17,54 @@ class Role(StrEnum):
     HOUSEHOLD = "household"
     BUSINESS = "business"
     WHOLESALE_MASTER = "wholesale_master"  # one leaf: what lies behind it is another network
+    ADMINISTRATIVE = "administrative"
+    PRODUCTION = "production"
+    SUB_METER = "sub_meter"  # counted by its parent too: outside the balance
+    OWN_USE = "own_use"  # the utility's own offices and stations
+
+
+class StationKind(StrEnum):
+    """Whom a station serves."""
+
+    PUBLIC = "public"
+    DEDICATED = "dedicated"  # one customer's own
+
+
+class IndexSide(StrEnum):
+    """Which side of the instrument transformers a register counts."""
+
+    PRIMARY = "primary"  # the ratio is counted in already
+    SECONDARY = "secondary"
 
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """A transformer station (TBA). `capacity_kva` is its transformers' rated power together."""
+    """A transformer station (TBA). `capacity_kva` is its transformers' rated power together.
+
+    `unit` is the code of the power company's unit, `feeder` the medium-voltage line.
+    """
 
     station: str
     name: str
     commune: str | None = None
     capacity_kva: int | None = None
+    kind: StationKind | None = None
+    unit: str | None = None
+    feeder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A metering point (điểm đo) of a station."""
+    """A metering point (điểm đo) of a station, where it is until its first transfer.
+
+    `parent` is the point whose meter counts this one's energy too; sub-meters alone have one.
+    """
 
     point: str
     station: str
     role: Role
     name: str
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +72,14 @@ class Meter:
     """A meter, known by its serial.
 
     `roll_over_wh` is where its active energy registers start again at zero; None: never.
+    `digits` are those of its display before the decimal point.
     """
 
     meter: str
     model: str
     resolution_wh: int
     roll_over_wh: int | None = None
+    digits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +107,16 @@ class Multiplier:
     point: str
     from_at: datetime
     ratio: Fraction
+    index_side: IndexSide = IndexSide.SECONDARY
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A point moved to another station (chuyển tải), from the start of a civil day on."""
+
+    point: str
+    from_at: datetime
+    station: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +128,4 @@ class Registry:
     meters: Mapping[str, Meter] = field(default_factory=dict)
     installations: tuple[Installation, ...] = ()
     multipliers: tuple[Multiplier, ...] = ()
+    transfers: tuple[Transfer, ...] = ()

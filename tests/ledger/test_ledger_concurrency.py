@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,10 @@ from collector.errors import Conflict
 from collector.ledger import Ledger
 from collector.ledger.index_reads import IndexBlock, IndexInsertion
 from collector.ledger.receipts import CLAIMED, BatchKey, NewReceipt
-from collector.operations import registry
+from collector.operations import registry_import
 from collector.operations.keys import add_key
-from collector.registry.changes import RegistryChanges, plan_changes
-from collector.registry.files import RegistryFiles
-from collector.registry.values import Registry
+from collector.registry.changes import plan_changes
+from collector.registry.planning import RegistryChanges
 from contract.messages import MeterRead, ScanKind
 from contract.registers import IMPORT_ACTIVE
 from tests.ledger.building import EPOCH, FILES, GATEWAY, NOW, import_files, midnight
@@ -149,13 +149,13 @@ def test_imports_at_the_same_time_cannot_install_a_meter_twice(
     import_files(ledger, tmp_path / "first", {**FILES, "installations.csv": head})
     meeting = threading.Barrier(2)
 
-    def plan_together(stored: Registry, files: RegistryFiles) -> RegistryChanges:
+    def plan_together(*facts: Any) -> RegistryChanges:  # noqa: ANN401
         # Both look at what is stored before either writes, unless one has to wait for the other.
         with contextlib.suppress(threading.BrokenBarrierError):
             meeting.wait(0.5)
-        return plan_changes(stored, files)
+        return plan_changes(*facts)
 
-    monkeypatch.setattr(registry, "plan_changes", plan_together)
+    monkeypatch.setattr(registry_import, "plan_changes", plan_together)
 
     def install(point: str, day: str) -> bool:
         folder = tmp_path / day

@@ -1,0 +1,101 @@
+"""The commands `songlo collector registry`: import, export, show.
+
+Owns words and exit codes; every rule is the registry's.
+"""
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collector.app import open_ledger
+from collector.cli_common import ConfigOption, DryRunOption, actor, load_config_or_exit, reported
+from collector.clock import system_now
+from collector.operations.registry_export import export_registry
+from collector.operations.registry_history import point_history
+from collector.operations.registry_import import ImportReport, import_registry
+from collector.registry.cells import instant_text
+
+app = typer.Typer(no_args_is_help=True, help="What is metered, by what, for whom, since when.")
+
+
+@app.command("import")
+def registry_import(
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR|FILE.xlsx", help="CSV files, or one workbook.")
+    ],
+    config: ConfigOption,
+    dry_run: DryRunOption = False,
+    tariff: Annotated[
+        list[Path] | None,
+        typer.Option(help="A tariff file or folder with price groups beside the built-in ones."),
+    ] = None,
+) -> None:
+    """Import stations, points, meters, contracts … (docs/registry-files.md): all rows or none."""
+    settings = load_config_or_exit(config)
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        report = import_registry(
+            ledger,
+            source,
+            actor(),
+            system_now(),
+            zone=settings.zone,
+            dry_run=dry_run,
+            tariffs=tariff or (),
+        )
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    for error in report.errors:
+        typer.echo(f"error: {error}", err=True)
+    if report.errors:
+        typer.echo("nothing was imported; correct these rows and import again", err=True)
+        raise typer.Exit(1)
+    typer.echo(_summary(report))
+
+
+def _summary(report: ImportReport) -> str:
+    counts = ", ".join(f"{count} {what}" for what, count in report.added.items() if count)
+    verb = "imported" if report.written else "would import"
+    more = "".join(
+        f"; {what}: {count}"
+        for what, count in (
+            ("contracts ended", report.closed_contracts),
+            ("completed", report.completed),
+            ("customers corrected", report.corrected_customers),
+        )
+        if count
+    )
+    return (
+        f"{verb} {counts or 'nothing new'}; installations closed: {report.closed}{more};"
+        f" unchanged: {report.unchanged}"
+    )
+
+
+@app.command("export")
+def registry_export(
+    target: Annotated[
+        Path, typer.Argument(metavar="DIR|FILE.xlsx", help="A new folder, or a new workbook.")
+    ],
+    config: ConfigOption,
+) -> None:
+    """Write the whole registry as the files that import takes, names and addresses included."""
+    settings = load_config_or_exit(config)
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        counts = export_registry(ledger, target, actor(), system_now(), zone=settings.zone)
+    rows = ", ".join(f"{count} {name.removesuffix('.csv')}" for name, count in counts.items())
+    typer.echo(f"exported {rows or 'nothing: the registry is empty'}")
+
+
+@app.command("show")
+def registry_show(point: str, config: ConfigOption) -> None:
+    """Print everything dated about a point: stations, meters, contracts, prices, books."""
+    settings = load_config_or_exit(config)
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        history = point_history(ledger, point, settings.zone)
+    for entry in history:
+        at = "" if entry.at is None else instant_text(entry.at, settings.zone)
+        typer.echo(f"{at:25}  {entry.what:10}  {entry.text}")
