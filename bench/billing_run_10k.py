@@ -13,6 +13,7 @@ from collector.ledger import Ledger
 from collector.operations.billing_lines import BilledBy
 from collector.operations.billing_runs import (
     Acting,
+    Scope,
     approve_run,
     export_run,
     make_version,
@@ -64,7 +65,7 @@ def _bill(ledger: Ledger, first: int, last: int) -> float:
     clerk, manager = (Acting(name, NOW, "a period is over") for name in ("clerk", "manager"))
     head = open_run(
         ledger,
-        station=None,
+        scope=Scope(),
         from_at=FIRST + timedelta(days=first),
         to_at=FIRST + timedelta(days=last),
         zone=ZONE,

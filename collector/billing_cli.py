@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +25,8 @@ from collector.errors import InvalidRequest
 from collector.ledger import Ledger
 from collector.operations import billing_runs
 from collector.operations.billing_lines import BilledBy
-from collector.operations.billing_runs import Acting, LineChange, RunView
+from collector.operations.billing_runs import Acting, LineChange, RunView, Scope
+from collector.operations.registry_history import book_periods
 from collector.operations.vee_files import load_limits
 from contract.registers import BY_OBIS
 
@@ -41,19 +42,31 @@ SHOWN = 20
 
 
 @app.command("open")
-def open_(
+def open_(  # noqa: PLR0913  one parameter per option
     config: ConfigOption,
-    first: Annotated[str, typer.Option("--from", help="The billing day that begins the period.")],
-    last: Annotated[str, typer.Option("--to", help="The next one; it is not in the period.")],
+    first: Annotated[
+        str | None, typer.Option("--from", help="The billing day that begins the period.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", help="The next one; it is not in the period.")
+    ] = None,
     station: Annotated[str | None, typer.Option(help="Of one station; else of all.")] = None,
+    book: Annotated[str | None, typer.Option(help="Of one reading book.")] = None,
+    month: Annotated[
+        str | None, typer.Option(help="The book's period that ends in this month: 2026-11.")
+    ] = None,
+    number: Annotated[
+        int | None, typer.Option(help="Which of the month's periods, where there are several.")
+    ] = None,
 ) -> None:
-    """Begin the billing of a period, e.g. --from 2026-10-20 --to 2026-11-20."""
+    """Begin the billing of a period: --book B01 --month 2026-11, or --from DAY --to DAY."""
     with _ledger(config) as (ledger, settings):
+        from_at, to_at = _period(ledger, (book, month, number), (first, last), settings.zone)
         head = billing_runs.open_run(
             ledger,
-            station=station,
-            from_at=day_start(_day(first), settings.zone),
-            to_at=day_start(_day(last), settings.zone),
+            scope=Scope(station, book),
+            from_at=from_at,
+            to_at=to_at,
             zone=settings.zone,
             by_whom=_acting(),
         )
@@ -232,12 +245,44 @@ def _day(text: str) -> date:
         raise InvalidRequest(f"{text!r} is no day", hint="write it as 2026-10-20") from error
 
 
+def _period(
+    ledger: Ledger,
+    of_book: tuple[str | None, str | None, int | None],
+    days: tuple[str | None, str | None],
+    zone: str,
+) -> tuple[datetime, datetime]:
+    """From when to when: as the book has it, or by its days."""
+    book, month, number = of_book
+    first, last = days
+    if first is not None and last is not None and month is None:
+        return day_start(_day(first), zone), day_start(_day(last), zone)
+    if book is None or month is None or first is not None or last is not None:
+        raise InvalidRequest(
+            "the period is not clear",
+            hint="give --from and --to, or --book with --month (2026-11)",
+        )
+    periods = book_periods(ledger, book, _day(f"{month}-01"), zone)
+    found = [one for one in periods if number is None or one.number == number]
+    if len(found) != 1:
+        known = ", ".join(
+            f"{one.number}: {civil_day(one.from_at, zone)} to {civil_day(one.to_at, zone)}"
+            for one in periods
+        )
+        raise InvalidRequest(
+            f"book {book} has {len(periods)} periods that end in {month}"
+            + (f" ({known})" if known else ""),
+            hint="say which with --number, or see its reading days in reading_days.csv",
+        )
+    return found[0].from_at, found[0].to_at
+
+
 def _one_line(view: RunView, zone: str) -> str:
     head = view.head
     first, last = civil_day(head.from_at, zone), civil_day(head.to_at, zone)
+    whose = f"book {head.book}" if head.book else head.station or "all stations"
     left_out = f", {len(view.excluded)} points left out" if view.excluded else ""
     return (
-        f"{head.run}  {first} to {last}  {head.station or 'all stations'}  "
+        f"{head.run}  {first} to {last}  {whose}  "
         f"{view.state.value}, {len(view.versions)} versions{left_out}"
     )
 

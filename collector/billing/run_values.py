@@ -63,10 +63,14 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunHead:
-    """A billing run: the billing of [from_at, to_at) of one station, or of all (None)."""
+    """A billing run: the billing of [from_at, to_at) of one station or reading book, or of all.
+
+    Both are None where it is of all.
+    """
 
     run: str
     station: str | None
+    book: str | None
     from_at: datetime
     to_at: datetime
     opened_at: datetime

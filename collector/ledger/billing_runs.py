@@ -47,7 +47,7 @@ _VERSION = tuple(
 )
 _RUN = tuple(
     billing_runs.c[name]
-    for name in ("run", "station", "from_at", "to_at", "opened_at", "opened_by")
+    for name in ("run", "station", "book", "from_at", "to_at", "opened_at", "opened_by")
 )
 _LINE = tuple(
     billing_lines.c[name]
@@ -122,6 +122,7 @@ class BillingRunRepository:
             insert(billing_runs).values(
                 run=head.run,
                 station=head.station,
+                book=head.book,
                 from_at=head.from_at,
                 to_at=head.to_at,
                 opened_at=head.opened_at,
@@ -141,17 +142,14 @@ class BillingRunRepository:
         )
         return [RunHead(*row) for row in rows]
 
-    def unfinished(self, station: str | None) -> list[RunHead]:
-        """Runs that are not exported and that may have points in common with such a run."""
+    def unfinished(self) -> list[RunHead]:
+        """Runs that are not exported, oldest first."""
         query = (
             select(*_RUN)
             .outerjoin(billing_exports, billing_exports.c.run == billing_runs.c.run)
             .where(billing_exports.c.run.is_(None))
             .order_by(billing_runs.c.opened_at)
         )
-        if station is not None:
-            c = billing_runs.c.station
-            query = query.where(c.is_(None) | (c == station))
         return [RunHead(*row) for row in self._connection.execute(query)]
 
     def add_version(self, head: VersionHead, lines: Sequence[RunLine]) -> None:
@@ -232,14 +230,17 @@ class BillingRunRepository:
         ).one_or_none()
         return None if row is None else Export(*row)
 
-    def exported_last(self, station: str | None) -> VersionHead | None:
-        """The version that was exported last for the same station, or for all."""
-        c = billing_runs.c.station
+    def exported_last(self, scope: RunHead) -> VersionHead | None:
+        """The version that was exported last for the same station or book, or for all."""
+        of_station, of_book = billing_runs.c.station, billing_runs.c.book
         row = self._connection.execute(
             select(*_VERSION)
             .join(billing_exports, _is_exported(billing_versions))
             .join(billing_runs, billing_runs.c.run == billing_versions.c.run)
-            .where(c.is_(None) if station is None else c == station)
+            .where(
+                of_station.is_(None) if scope.station is None else of_station == scope.station,
+                of_book.is_(None) if scope.book is None else of_book == scope.book,
+            )
             .order_by(billing_exports.c.exported_at.desc(), billing_versions.c.run)
             .limit(1)
         ).one_or_none()

@@ -490,7 +490,8 @@ billing_runs = Table(
     "billing_runs",
     metadata,
     Column("run", String(36), primary_key=True),
-    Column("station", String(64)),  # null: the whole registry
+    Column("station", String(64)),  # this and book null: the whole registry
+    Column("book", String(64)),
     Column("from_at", Instant, nullable=False),
     Column("to_at", Instant, nullable=False),
     Column("opened_at", Instant, nullable=False),

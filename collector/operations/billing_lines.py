@@ -29,12 +29,15 @@ from collector.errors import Conflict, InvalidRequest
 from collector.ledger import UnitOfWork
 from collector.operations.daily import DAY, meter_days
 from collector.operations.indices import BILLING_WINDOW
+from collector.registry.asking import points_of_book, station_at
 from collector.registry.values import Installation, Registry
 from collector.vee.limits import LimitsBook
 from collector.vee.reads import Origin
 
 # How far back exported periods are compared with what is known today.
 CORRECTED_BACK = timedelta(days=400)
+
+MILLISECOND = timedelta(milliseconds=1)
 
 # Names that are told of many.
 _TOLD = 5
@@ -67,6 +70,7 @@ def billed_lines(
     Raises Conflict where points are billed that far already, InvalidRequest where none is left.
     """
     registry = uow.registry.load(head.station)
+    scope = points_of(uow, head)
     chain = chain_now(uow, head)
     starts = chain.starts()
     ahead = sorted(
@@ -80,7 +84,11 @@ def billed_lines(
             hint="open a run for a later period, or exclude them",
             code="already_billed",
         )
-    wanted = [row for row in registry.installations if row.point not in excluded]
+    wanted = [
+        row
+        for row in registry.installations
+        if row.point not in excluded and (scope is None or row.point in scope)
+    ]
     parts = _parts(registry, wanted, starts, head)
     if not parts:
         raise InvalidRequest(
@@ -89,7 +97,7 @@ def billed_lines(
             code="empty_registry",
         )
     since = head.to_at - CORRECTED_BACK
-    changed = _changed(registry, uow.billing_runs.billed_as(_scope(uow, head), since))
+    changed = _changed(registry, uow.billing_runs.billed_as(scope, since))
     chain.exported += [
         one
         for one in uow.billing_runs.exported(changed - set(excluded), since)
@@ -114,16 +122,29 @@ def billed_lines(
 
 def chain_now(uow: UnitOfWork, head: RunHead) -> Chain:
     """What a version of the run rests on: the last closings of its points, and corrections."""
-    points = _scope(uow, head)
+    points = points_of(uow, head)
     chain = chain_of(uow.billing_runs.closings(points))
     chain.exported = uow.billing_runs.corrections(points)
     return chain
 
 
-def _scope(uow: UnitOfWork, head: RunHead) -> set[str] | None:
+def points_of(uow: UnitOfWork, head: RunHead) -> set[str] | None:
+    """Who is billed by the run: who is at the station, or in the book, when the period ends.
+
+    None: everybody.
+    """
+    last = head.to_at - MILLISECOND
+    if head.book is not None:
+        members = points_of_book(uow.contracts.memberships(), head.book, last)
+        return {row.point for row in members}
     if head.station is None:
         return None
-    return {row.point for row in uow.registry.points(head.station)}
+    registry = uow.registry.load(head.station)
+    return {
+        row.point
+        for row in registry.points.values()
+        if station_at(row, registry.transfers, last) == head.station
+    }
 
 
 def _changed(

@@ -29,8 +29,10 @@ from collector.operations.billing_lines import (
     BilledBy,
     billed_lines,
     chain_now,
+    points_of,
 )
 from collector.operations.registry import unknown_station
+from collector.operations.registry_history import unknown_book
 from collector.operations.snapshots import check_period
 from collector.vee.values import Severity
 
@@ -45,6 +47,14 @@ class Acting:
     actor: str
     now: datetime
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Who is billed: a station's points, or a reading book's; all where neither is named."""
+
+    station: str | None = None
+    book: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +91,22 @@ class RunView:
 def open_run(
     ledger: Ledger,
     *,
-    station: str | None,
     from_at: datetime,
     to_at: datetime,
     zone: str,
     by_whom: Acting,
+    scope: Scope,
 ) -> RunHead:
-    """Begin the billing of [from_at, to_at) for a station, or for all (None).
+    """Begin the billing of [from_at, to_at) for a station or a reading book, or for all (None).
 
     Raises InvalidRequest for a period that is empty, in the future, or not of whole civil days of
-    the zone; NotFound for an unknown station; Conflict where a run is not finished.
+    the zone; NotFound for an unknown station or book; Conflict where a run is not finished.
     """
+    station, book = scope.station, scope.book
+    if station is not None and book is not None:
+        raise InvalidRequest(
+            "a run is of a station or of a book", hint="name one of them, or none for all points"
+        )
     now, actor = by_whom.now, by_whom.actor
     check_period(from_at, to_at, now)
     for name, at in (("from", from_at), ("to", to_at)):
@@ -101,13 +116,15 @@ def open_run(
                 hint="billing is by whole days: give a date",
             )
     head = RunHead(
-        str(uuid.uuid4()), station, from_at.astimezone(UTC), to_at.astimezone(UTC), now, actor
+        str(uuid.uuid4()), station, book, from_at.astimezone(UTC), to_at.astimezone(UTC), now, actor
     )
     with ledger.begin() as uow:
         uow.billing_runs.lock()
         if station is not None and not uow.registry.stations(station):
             raise unknown_station(station)
-        unfinished = uow.billing_runs.unfinished(station)
+        if book is not None and book not in {row.book for row in uow.contracts.books()}:
+            raise unknown_book(book)
+        unfinished = [one for one in uow.billing_runs.unfinished() if _may_share(one, head)]
         if unfinished:
             raise Conflict(
                 f"run {unfinished[0].run} of the same points is not exported yet",
@@ -117,6 +134,7 @@ def open_run(
         uow.billing_runs.open(head)
         detail = {
             "station": station,
+            "book": book,
             "from_at": format_instant(from_at),
             "to_at": format_instant(to_at),
         }
@@ -138,7 +156,7 @@ def make_version(ledger: Ledger, run: str, by: BilledBy, by_whom: Acting) -> Mad
         lines, chain = billed_lines(uow, head, _excluded(uow.billing_runs.acts(run)), by)
         latest = versions[-1] if versions else None
         known = [] if latest is None else uow.billing_runs.lines(run, latest.version)
-        before = latest if latest is not None else uow.billing_runs.exported_last(head.station)
+        before = latest if latest is not None else uow.billing_runs.exported_last(head)
     basis = basis_hash(chain)
     if latest is not None and known == lines and latest.basis_sha256 == basis:
         return Made(latest, is_new=False, changes=[])
@@ -176,7 +194,8 @@ def exclude_point(ledger: Ledger, run: str, point: str, by_whom: Acting, *, incl
         uow.billing_runs.lock()
         head = _run(uow, run)
         _refuse_exported(uow, head)
-        if point not in uow.registry.load(head.station).points:
+        points = points_of(uow, head)
+        if point not in (uow.registry.load(None).points if points is None else points):
             raise NotFound(f"the run has no point {point!r}", hint="see its lines for the names")
         kind = ActKind.INCLUDE if include else ActKind.EXCLUDE
         number = len(uow.billing_runs.versions(run))
@@ -383,7 +402,7 @@ def _exceptions(
 ) -> list[RunException]:
     points = {line.point for line in lines}
     since = min((line.from_at for line in lines), default=head.from_at)
-    closings = uow.billing_runs.closings(None if head.station is None else points)
+    closings = uow.billing_runs.closings(points_of(uow, head))
     last = {(one.run, one.line.point) for one in closings}
     before = [
         line
@@ -426,6 +445,15 @@ def _accepted(acts: Iterable[Act], version: VersionHead) -> set[Cause]:
         for act in acts
         if act.act is ActKind.ACCEPT and act.version == version.version
     }
+
+
+def _may_share(one: RunHead, other: RunHead) -> bool:
+    """Whether two runs may bill the same points; a point is in one book, and at one station."""
+    if one.book is not None and other.book is not None:
+        return one.book == other.book
+    if one.station is not None and other.station is not None:
+        return one.station == other.station
+    return True
 
 
 def _excluded(acts: Iterable[Act]) -> list[str]:
@@ -505,6 +533,7 @@ def _hashed_head(
     """What of a version is hashed beside its lines; not when and by whom it was made."""
     return {
         "basis_sha256": basis,
+        "book": head.book,
         "from_at": format_instant(head.from_at),
         "previous_sha256": previous,
         "run": head.run,

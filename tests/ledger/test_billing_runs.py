@@ -21,6 +21,7 @@ from collector.ledger.findings import ManualIndex, ManualKind
 from collector.operations.billing_lines import BilledBy
 from collector.operations.billing_runs import (
     Acting,
+    Scope,
     accept_exceptions,
     approve_run,
     exclude_point,
@@ -39,6 +40,7 @@ from collector.operations.vee_files import load_limits
 from contract.registers import IMPORT_ACTIVE
 from tests.ledger.building import FILES, INSTALLATIONS, ZONE, import_files, midnight, put
 
+WHOLE = Scope()
 BY = BilledBy(load_limits(None), ZONE)
 SEP, OCT, NOV = midnight("2026-09-20"), midnight("2026-10-20"), midnight("2026-11-20")
 NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)
@@ -60,9 +62,11 @@ def read(ledger: Ledger, at: datetime, values: Mapping[str, int], seq: int) -> N
     put(ledger, at, dict(values), seq=seq)
 
 
-def opened(ledger: Ledger, from_at: datetime = SEP, to_at: datetime = OCT) -> str:
+def opened(
+    ledger: Ledger, from_at: datetime = SEP, to_at: datetime = OCT, scope: Scope = WHOLE
+) -> str:
     return open_run(
-        ledger, station=None, from_at=from_at, to_at=to_at, zone=ZONE, by_whom=who("an")
+        ledger, from_at=from_at, to_at=to_at, zone=ZONE, by_whom=who("an"), scope=scope
     ).run
 
 
@@ -244,7 +248,12 @@ def test_a_run_that_cannot_be(
 ) -> None:
     with pytest.raises(error, check=lambda found: bool(found.hint)):
         open_run(
-            district, station=station, from_at=from_at, to_at=to_at, zone=ZONE, by_whom=who("an")
+            district,
+            scope=Scope(station),
+            from_at=from_at,
+            to_at=to_at,
+            zone=ZONE,
+            by_whom=who("an"),
         )
     assert list_runs(district) == []
 
@@ -288,13 +297,7 @@ def test_the_command_from_open_to_export(
     district: Ledger, ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read(district, OCT, {"M0": 10_400_000, "M1": 1_100_500, "M2": 5_200_000}, 2)
-    config = tmp_path / "collector.yaml"
-    config.write_text(
-        f"ledger: {ledger_url}\n"
-        f"readings: {{store: duckdb, path: {tmp_path / 'readings.duckdb'}}}\n"
-        "broker: {host: 127.0.0.1, port: 1}\n",
-        encoding="utf-8",
-    )
+    config = collector_file(ledger_url, tmp_path)
 
     def songlo(*arguments: str, code: int = 0) -> str:
         done = CliRunner().invoke(app, ["billing", *arguments, "--config", str(config)])
@@ -326,6 +329,67 @@ def test_the_command_from_open_to_export(
     assert "exported" in songlo("show", run, "--version", "1")
     assert "2026-09-20 to 2026-10-20  all stations  exported, 1 versions" in songlo("list")
     assert "as they were made" in songlo("verify")
+
+
+BOOKS = {
+    "books.csv": "book,name\nB1,Sổ 1\nB2,Sổ 2\n",
+    "reading_days.csv": "book,from_at,reading_days\nB1,2026-01-01,20\nB2,2026-01-01,10;20\n",
+    "memberships.csv": "point,from_at,book,position\nT1/a,2026-01-01,B1,1\nT1/b,2026-01-01,B2,1\n",
+}
+
+
+def test_each_book_is_billed_by_itself(district: Ledger, tmp_path: Path) -> None:
+    import_files(district, tmp_path / "registry", {**FILES, **BOOKS})
+    read(district, OCT, {"M0": 10_400_000, "M1": 1_100_500, "M2": 5_200_000}, 2)
+    first = opened(district, scope=Scope(book="B1"))
+    with refused("run_unfinished"):
+        opened(district, scope=Scope(station="T1"))
+    second = opened(district, scope=Scope(book="B2"))
+    for run, expected in ((first, {"T1/a"}), (second, {"T1/b"})):
+        finish(district, run)
+        assert {line.point for line in version_lines(district, run)} == expected
+    with refused("not_found", NotFound):
+        opened(district, scope=Scope(book="B9"))
+    with refused("invalid_request", InvalidRequest):
+        opened(district, scope=Scope("T1", "B1"))
+    # What the books have billed is not billed again by a run of the station.
+    third = opened(district, scope=Scope("T1"))
+    with refused("already_billed"):
+        make_version(district, third, BY, who("an"))
+    for point in ("T1/a", "T1/b"):
+        exclude_point(district, third, point, who("an"), include=False)
+    make_version(district, third, BY, who("an"))
+    assert [line.point for line in version_lines(district, third)] == ["T1/head"]
+    assert verify_runs(district) == []
+
+
+def test_the_command_takes_a_book_and_a_month(
+    district: Ledger, ledger_url: str, tmp_path: Path
+) -> None:
+    import_files(district, tmp_path / "registry", {**FILES, **BOOKS})
+    config = collector_file(ledger_url, tmp_path)
+
+    def songlo(*arguments: str) -> str:
+        return CliRunner().invoke(app, ["billing", *arguments, "--config", str(config)]).output
+
+    assert "say which with --number" in songlo("open", "--book", "B2", "--month", "2026-10")
+    assert "the period is not clear" in songlo("open", "--book", "B2")
+    songlo("open", "--book", "B2", "--month", "2026-10", "--number", "2")
+    songlo("open", "--book", "B1", "--month", "2026-10")
+    shown = songlo("list")
+    assert "2026-10-10 to 2026-10-20  book B2  draft" in shown
+    assert "2026-09-20 to 2026-10-20  book B1  draft" in shown
+
+
+def collector_file(ledger_url: str, folder: Path) -> Path:
+    path = folder / "collector.yaml"
+    path.write_text(
+        f"ledger: {ledger_url}\n"
+        f"readings: {{store: duckdb, path: {folder / 'readings.duckdb'}}}\n"
+        "broker: {host: 127.0.0.1, port: 1}\n",
+        encoding="utf-8",
+    )
+    return path
 
 
 def estimate(

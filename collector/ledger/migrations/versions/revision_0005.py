@@ -47,6 +47,7 @@ def _create_runs() -> None:
         "billing_runs",
         sa.Column("run", sa.String(36), nullable=False),
         sa.Column("station", sa.String(64)),
+        sa.Column("book", sa.String(64)),
         sa.Column("from_at", sa.BigInteger(), nullable=False),
         sa.Column("to_at", sa.BigInteger(), nullable=False),
         sa.Column("opened_at", sa.BigInteger(), nullable=False),
