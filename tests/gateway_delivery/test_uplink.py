@@ -182,6 +182,25 @@ async def test_an_ack_ends_the_waiting_for_a_collector_that_was_away(
 
 
 @pytest.mark.asyncio
+async def test_acks_that_bring_nothing_do_not_have_it_sent_again_without_pause(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """A collector whose reading store is away answers each repetition; it cannot say more."""
+    settings = UplinkSection(resend_after_s=0.1, resend_after_max_s=600)
+    with Collecting(broker.port, NAME, acks=False) as collector:
+        collector.takes_nothing = True
+        async with sending(tmp_path, broker.port, settings=settings) as gateway:
+            await gateway.keep(1)
+            await until(lambda: len(collector.arrived) >= 6, "sent, and answered, six times")
+            began_s = time.monotonic()
+            await until(lambda: len(collector.arrived) >= 8, "sent twice more")
+            assert time.monotonic() - began_s > 1.8, "as slowly as if nobody had answered"
+            collector.takes_nothing, collector.acks = False, True
+            collector.take((epoch(1), 1))
+            await gateway.until_empty()
+
+
+@pytest.mark.asyncio
 async def test_a_higher_generation_brings_everything_again(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
