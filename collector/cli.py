@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from collector import command_cli, config_cli, rating_cli, vee_cli
+from collector import command_cli, config_cli, lost_cli, rating_cli, vee_cli
 from collector.app import Role, configure_logging, open_ledger, open_link, open_store
 from collector.app import run as run_collector
 from collector.cli_common import (
@@ -44,6 +44,7 @@ quarantine_app = typer.Typer(no_args_is_help=True, help="What could not be taken
 app.add_typer(registry_app, name="registry")
 app.add_typer(key_app, name="key")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(lost_cli.app, name="lost")
 app.add_typer(command_cli.app, name="command")
 app.add_typer(config_cli.app, name="config")
 app.add_typer(rating_cli.tariffs_app, name="tariffs")
@@ -179,11 +180,13 @@ def verify(
         )
     stored = "not asked" if found.reads_stored is None else str(found.reads_stored)
     typer.echo(f"meter reads: {found.reads_expected} delivered, in the reading store: {stored}")
+    for fact in found.known:
+        typer.echo(f"known: {fact}")
     for problem in found.problems:
         typer.echo(f"problem: {problem}", err=True)
     if found.problems:
         raise typer.Exit(1)
-    typer.echo("everything agrees")
+    typer.echo("everything else agrees" if found.known else "everything agrees")
 
 
 @app.command()

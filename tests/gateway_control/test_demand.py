@@ -12,8 +12,8 @@ from contract.messages import Batch, MissingReason, ScanKind, decode_batch, enco
 from contract.messages import Clock as ClockState
 from gateway import command_memory, command_service
 from gateway.batches import MeterMissing, MeterRow
-from gateway.command_service import Abilities, CommandService
 from gateway.command_memory import Begun
+from gateway.command_service import Abilities, CommandService
 from gateway.health_book import HealthBook
 from gateway.mailbox import Mailbox
 from gateway.outbox_file import OutboxUnavailable
@@ -105,9 +105,7 @@ class Told:
         self.clocks_set.append(serial)
         return ClockSetting(ResultCode.DONE, "")
 
-    def send(
-        self, command: str, good_s: float = 3_600, kind: str = "read", *meters: str
-    ) -> None:
+    def send(self, command: str, good_s: float = 3_600, kind: str = "read", *meters: str) -> None:
         now = self._clock.now()
         until_at = now + timedelta(seconds=good_s)
         about = Arguments(list(meters) or None)
