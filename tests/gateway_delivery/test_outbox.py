@@ -4,7 +4,6 @@ import shutil
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -98,11 +97,11 @@ def test_what_was_kept_in_doubt_is_not_kept_twice_when_another_append_comes_betw
     mine, other = scan_draft(0), scan_draft(30)
     write = OutboxFile.write
 
-    def keeps_and_fails(file: OutboxFile, *work: Any) -> object:
-        write(file, *work)
+    def keeps_and_fails(file: OutboxFile, *work: object) -> object:
+        write(file, *work)  # type: ignore[arg-type]
         raise OutboxUnavailable("the sync failed")
 
-    def tells_nothing(*_: object) -> list[Any]:
+    def tells_nothing(*_: object) -> list[object]:
         raise OutboxUnavailable("the file cannot be opened")
 
     with monkeypatch.context() as failing:
