@@ -22,7 +22,9 @@ from gateway.config import Tls
 if TYPE_CHECKING:
     from paho.mqtt.client import SocketLike
 
-CONNECT_TIMEOUT_S = 5.0
+# A GPRS link in the rain answers after two seconds, and with TLS five answers are waited for. What
+# blocks longer would also hold up the end of the process, beyond what the unit allows for it.
+CONNECT_TIMEOUT_S = 12.0
 TICK_S = 1.0  # how often keep-alive is looked after
 GOODBYE_TIMEOUT_S = 2.0
 

@@ -71,11 +71,12 @@ async def sending(
     now_min: float = 0,
     tls: Tls | None = None,
     backlog: int = 0,
+    keepalive_s: int = 5,
 ) -> AsyncIterator[Sending]:
     outbox = OutboxThread(open_outbox(folder, number, 256 * MIB))
     clock = SteppedClock(at(now_min), at(now_min))
     uplink = Uplink(
-        Broker("127.0.0.1", port, f"test-{NAME}", keepalive_s=5, tls=tls),
+        Broker("127.0.0.1", port, f"test-{NAME}", keepalive_s=keepalive_s, tls=tls),
         Identity(NAME, NAME, "0.1"),
         settings,
         outbox,
@@ -290,6 +291,28 @@ async def test_a_broker_that_accepts_and_says_nothing_is_left_again(
     await until(lambda: left == silent, "every connection was closed")
     server.close()
     await server.wait_closed()
+
+
+@pytest.mark.asyncio
+async def test_a_broker_far_away_is_waited_for(tmp_path: Path, broker: Mosquitto) -> None:
+    """A mobile network that answers after some seconds is slow, and not down."""
+    one_way_s = 2.7
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        while data := await reader.read(4096):
+            loop.call_later(one_way_s, writer.write, data)
+        writer.close()
+
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", broker.port)
+        await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
+
+    server = await asyncio.start_server(join, "127.0.0.1", free_port())
+    port = server.sockets[0].getsockname()[1]
+    async with sending(tmp_path, port, keepalive_s=30) as gateway:
+        await until(lambda: gateway.uplink.is_connected, "connected", 9)
+    server.close()
 
 
 @pytest.mark.asyncio
