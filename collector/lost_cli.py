@@ -13,7 +13,7 @@ from collector.app import open_ledger
 from collector.cli_common import ConfigOption, actor, load_config_or_exit, reported
 from collector.clock import system_now
 from collector.ledger.delivery_views import LostBatches
-from collector.operations import losses
+from collector.operations import lost
 
 app = typer.Typer(no_args_is_help=True, help="Batches that will never come.")
 
@@ -26,7 +26,7 @@ def list_(config: ConfigOption) -> None:
     """Print what is lost: first what nobody has accepted, then the rest."""
     with reported(), contextlib.closing(open_ledger(load_config_or_exit(config))) as ledger:
         ledger.check_schema()
-        found = losses.losses(ledger)
+        found = lost.all_lost(ledger)
     _print("new", found.new)
     _print("accepted", found.accepted)
     if not found.new and not found.accepted:
@@ -35,12 +35,10 @@ def list_(config: ConfigOption) -> None:
 
 @app.command()
 def accept(gateway: GatewayOption, reason: ReasonOption, config: ConfigOption) -> None:
-    """Say that the losses of a gateway were seen; they stay listed, and `verify` is content."""
+    """Say that a gateway's lost batches were seen; they stay listed, and `verify` is content."""
     with reported(), contextlib.closing(open_ledger(load_config_or_exit(config))) as ledger:
         ledger.check_schema()
-        found = losses.accept(
-            ledger, gateway=gateway, reason=reason, actor=actor(), now=system_now()
-        )
+        found = lost.accept(ledger, gateway=gateway, reason=reason, actor=actor(), now=system_now())
     _print("accepted", found)
 
 
@@ -49,10 +47,10 @@ def gone(gateway: GatewayOption, reason: ReasonOption, config: ConfigOption) -> 
     """Say that a gateway will never come back: what it still owed is lost."""
     with reported(), contextlib.closing(open_ledger(load_config_or_exit(config))) as ledger:
         ledger.check_schema()
-        owed = losses.gateway_gone(
+        owed = lost.gateway_gone(
             ledger, gateway=gateway, reason=reason, actor=actor(), now=system_now()
         )
-    typer.echo(f"{losses.count(owed)} batches that {gateway} owed are lost")
+    typer.echo(f"{lost.count(owed)} batches that {gateway} owed are lost")
 
 
 def _print(word: str, parts: Sequence[LostBatches]) -> None:

@@ -14,7 +14,7 @@ from collector.ledger.audit import AuditEntry
 from collector.ledger.delivery_views import EpochHoles, LostBatches, ReceiptSums
 from collector.ledger.generations import first_generation
 from collector.ledger.quarantine import QuarantineEntry
-from collector.operations.losses import count, losses_in
+from collector.operations.lost import count, lost_in
 from collector.readings.port import ReadingStore
 from contract.messages import Ack
 from contract.topics import BatchTopic, parse
@@ -67,7 +67,7 @@ def verify(ledger: Ledger, store: ReadingStore | None) -> Verification:
         views = uow.delivery.views
         receipts = tuple(views.sums())
         holes = tuple(views.epochs_with_holes())
-        found = losses_in(uow)
+        found = lost_in(uow)
         incomplete, gone = views.incomplete()
         given_up = views.reads_given_up()
         conflicts = views.conflicts()

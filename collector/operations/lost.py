@@ -1,7 +1,7 @@
 """Batches that are lost: which they are, that somebody has seen it, that a gateway is gone.
 
-A loss stays recorded and listed for ever. What is accepted is told apart from what is new, and the
-audit trail is where that stands: who said so, when, of which batches, and why.
+What is lost stays recorded and listed for ever. What is accepted is told apart from what is new,
+and the audit trail is where that stands: who said so, when, of which batches, and why.
 """
 
 from collections import defaultdict
@@ -19,20 +19,20 @@ from collector.ledger.statuses import LostRange
 
 ACCEPT, GONE = "delivery.lost_accepted", "delivery.gateway_gone"
 
-# Why a loss is accepted: a sentence or two.
+# Why lost batches are accepted: a sentence or two.
 REASON_CHARS_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Losses:
+class Lost:
     """What is lost for ever: what nobody has accepted yet, and what somebody has."""
 
     new: tuple[LostBatches, ...]
     accepted: tuple[LostBatches, ...]
 
 
-def losses_in(uow: UnitOfWork) -> Losses:
-    """All losses, newest record first; within a transaction of the caller's."""
+def lost_in(uow: UnitOfWork) -> Lost:
+    """All lost batches, newest record first; within a transaction of the caller's."""
     accepted = _accepted(uow)
     new, seen = [], []
     for part in uow.delivery.views.lost():
@@ -43,28 +43,28 @@ def losses_in(uow: UnitOfWork) -> Losses:
             replace(part, first=first, last=last)
             for first, last in missing(fresh, part.first, part.last)
         ]
-    return Losses(tuple(new), tuple(seen))
+    return Lost(tuple(new), tuple(seen))
 
 
-def losses(ledger: Ledger) -> Losses:
-    """All losses, newest record first."""
+def all_lost(ledger: Ledger) -> Lost:
+    """All lost batches, newest record first."""
     with ledger.read() as uow:
-        return losses_in(uow)
+        return lost_in(uow)
 
 
 def accept(
     ledger: Ledger, *, gateway: str, reason: str, actor: str, now: datetime
 ) -> tuple[LostBatches, ...]:
-    """Say that the losses of a gateway were seen and nothing more can be done; returns the new.
+    """Say that a gateway's lost batches were seen and nothing more can be done.
 
-    Raises InvalidRequest without a reason, NotFound where the gateway has none that is new.
+    Returns those that are accepted now. Raises InvalidRequest without a reason, NotFound where the gateway has none that is new.
     """
     reason = _reason(reason)
     with ledger.begin() as uow:
-        fresh = tuple(part for part in losses_in(uow).new if part.gateway == gateway)
+        fresh = tuple(part for part in lost_in(uow).new if part.gateway == gateway)
         if not fresh:
             raise NotFound(
-                f"gateway {gateway!r} has no losses that are not accepted",
+                f"gateway {gateway!r} has no lost batches that are not accepted",
                 hint="songlo collector lost list",
             )
         ranges = [[part.epoch, part.first, part.last] for part in fresh]

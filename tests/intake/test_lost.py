@@ -1,4 +1,4 @@
-"""Losses: told apart from what may still come, and once accepted from what is new; never hidden."""
+"""Lost: told apart from what may still come, and once accepted from what is new; never hidden."""
 
 from datetime import timedelta
 from functools import partial
@@ -15,8 +15,8 @@ from collector.intake.batch import Message
 from collector.intake.pipeline import Pipeline
 from collector.ledger import Ledger
 from collector.metrics import Metrics
-from collector.operations import delivery, losses
-from collector.operations.losses import Losses
+from collector.operations import delivery, lost
+from collector.operations.lost import Lost
 from collector.readings.duckdb_store import DuckDbStore
 from contract import topics
 from contract.messages import Batch, EpochStatus, Status, Tombstone, encode
@@ -67,10 +67,10 @@ def replay(ledger: Ledger) -> None:
 
 
 def accept(ledger: Ledger, reason: str = "its card died") -> None:
-    losses.accept(ledger, gateway="GW1", reason=reason, actor="t", now=system_now())
+    lost.accept(ledger, gateway="GW1", reason=reason, actor="t", now=system_now())
 
 
-def ranges(found: Losses) -> tuple[list[tuple[str, int, int]], list[tuple[str, int, int]]]:
+def ranges(found: Lost) -> tuple[list[tuple[str, int, int]], list[tuple[str, int, int]]]:
     """What is new and what is accepted."""
     new = sorted((part.epoch, part.first, part.last) for part in found.new)
     return new, sorted((part.epoch, part.first, part.last) for part in found.accepted)
@@ -103,10 +103,10 @@ def test_after_a_replay_batches_of_a_replaced_card_are_lost_and_not_open_for_eve
     assert "3 batches are lost for ever, which was accepted" in found.known[1]
     # No ack covers it: the card was put back, and brings what was lost.
     intake.take(OLD, 2, scan(2))
-    assert ranges(losses.losses(ledger)) == ([], [(OLD, 1, 1), (OLD, 3, 3)])
+    assert ranges(lost.all_lost(ledger)) == ([], [(OLD, 1, 1), (OLD, 3, 3)])
     assert delivery.verify(ledger, store).problems == ()
     with ledger.read() as uow:
-        [said] = uow.audit.of_action(losses.ACCEPT)
+        [said] = uow.audit.of_action(lost.ACCEPT)
     assert (said.actor, said.subject, said.detail["batches"]) == ("t", "GW1", 3)
     assert said.detail["reason"] == "its card died"
 
@@ -116,17 +116,17 @@ def test_what_is_lost_after_it_was_accepted_is_new(
 ) -> None:
     intake.take(OLD, 3, scan(3))
     intake.status((OLD, 3, 4))
-    assert ranges(losses.losses(ledger)) == ([(OLD, 1, 2)], [])
+    assert ranges(lost.all_lost(ledger)) == ([(OLD, 1, 2)], [])
     for reason in ("", "  ", "x" * 501, "a\0b"):
         with pytest.raises(InvalidRequest):
             accept(ledger, reason)
     accept(ledger)
-    with pytest.raises(NotFound, match="no losses"):
+    with pytest.raises(NotFound, match="no lost batches"):
         accept(ledger)
     assert delivery.verify(ledger, store).problems == ()
     intake.take(OLD, 6, scan(6))
     intake.status((OLD, 6, 7))
-    assert ranges(losses.losses(ledger)) == ([(OLD, 4, 5)], [(OLD, 1, 2)])
+    assert ranges(lost.all_lost(ledger)) == ([(OLD, 4, 5)], [(OLD, 1, 2)])
     assert "2 batches are lost" in delivery.verify(ledger, store).problems[0]
 
 
@@ -154,7 +154,7 @@ def test_the_commands_print_what_is_new_and_what_was_accepted(
     gateway.status((OLD, 3, 4))
     assert f"new       GW1  epoch {OLD}  batches 1 to 2  lost" in run("lost", "list")
     assert "problem: 2 batches are lost" in run("verify", "--ledger-only", code=1)
-    assert "no losses" in run("lost", "accept", "-g", "GW9", "--reason", "why", code=1)
+    assert "no lost batches" in run("lost", "accept", "-g", "GW9", "--reason", "why", code=1)
     assert "batches 1 to 2" in run("lost", "accept", "-g", "GW1", "--reason", "why")
     assert "accepted  GW1" in run("lost", "list")
     said = run("verify", "--ledger-only")
@@ -192,7 +192,7 @@ def test_what_a_gateway_owes_that_is_gone_is_lost_when_somebody_says_so(
     intake.take(OLD, 3, scan(3))
     intake.status((OLD, 1, 6))
     said = partial(
-        losses.gateway_gone, ledger, reason="struck by lightning", actor="t", now=system_now()
+        lost.gateway_gone, ledger, reason="struck by lightning", actor="t", now=system_now()
     )
     with pytest.raises(Conflict, match="online"):
         said(gateway="GW1")
