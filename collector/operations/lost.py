@@ -57,7 +57,8 @@ def accept(
 ) -> tuple[LostBatches, ...]:
     """Say that a gateway's lost batches were seen and nothing more can be done.
 
-    Returns those that are accepted now. Raises InvalidRequest without a reason, NotFound where the gateway has none that is new.
+    Returns those that are accepted now. Raises InvalidRequest without a reason, NotFound where the
+    gateway has none that is new.
     """
     reason = _reason(reason)
     with ledger.begin() as uow:
