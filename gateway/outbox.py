@@ -91,14 +91,7 @@ class Outbox:
         not at all; see OutboxFile.write. The last of `done` becomes `last_slot()`. `at` is the
         present instant. On OutboxUnavailable nothing was kept.
         """
-        if self._in_doubt:
-            if drafts and self._holds(self._next, drafts):
-                return self._given_out(len(drafts))
-            # What was kept after all stays under its numbers: these are others.
-            first, self._next = self._next, self._stored_next()
-            self._in_doubt = False
-            if self._next > first:
-                self._kept_after_all = self._doubtful, first
+        self._settle_doubt()
         if self._kept_after_all is not None and _hashes(drafts) == self._kept_after_all[0]:
             first, self._kept_after_all = self._kept_after_all[1], None
             return [BatchKey(self.epoch, seq) for seq in range(first, first + len(drafts))]
@@ -313,6 +306,17 @@ class Outbox:
             "INSERT INTO epochs (epoch, next) VALUES (?, ?) ON CONFLICT (epoch) DO NOTHING",
             (self.epoch, self._next),
         )
+
+    def _settle_doubt(self) -> None:
+        """Learn whether the append before was kept although it failed: then its numbers are taken.
+
+        It may come again, at once or after others.
+        """
+        if self._in_doubt:
+            first, self._next = self._next, self._stored_next()
+            self._in_doubt = False
+            if self._next > first:
+                self._kept_after_all = self._doubtful, first
 
     def _given_out(self, count: int) -> list[BatchKey]:
         first, self._next, self._in_doubt = self._next, self._next + count, False
