@@ -146,13 +146,14 @@ class ConfigStore:
     def _begin(self, local: str | None) -> Choice:
         self._load()
         self._complete()
-        self._heal()
         if self._active is None and self._last_good is None:
             return Choice(None)
         # Where the state was lost nobody can say.
         if local is not None and self.is_changed(local):
             self._prefer_local(local)
             return Choice(None)
+        # Not before: where a change of the local file was cut off, nothing is damaged.
+        self._heal()
         if not self._on_trial:
             return self._settled(local)
         assert self._active is not None

@@ -182,6 +182,16 @@ def test_one_that_is_damaged_on_trial_is_refused_and_the_last_good_one_runs(
     assert ConfigStore(tmp_path).begin(LOCAL) == Choice(Held(1, text(1)))
 
 
+def test_a_change_of_the_local_file_that_was_cut_off_is_not_called_damage(tmp_path: Path) -> None:
+    one_good(ConfigStore(tmp_path))
+    accept(begun_store(tmp_path), 2)
+    (tmp_path / ACTIVE).unlink()  # the first thing that is done for the local file
+    store = ConfigStore(tmp_path)
+    assert store.begin(CHANGED) == Choice(None)
+    assert store.status.refused is None
+    assert ConfigStore(tmp_path).begin(CHANGED) == Choice(None)
+
+
 def test_a_trial_that_ends_while_another_is_accepted_says_nothing_of_that(tmp_path: Path) -> None:
     """The thread that accepts is done, and the trial's own has not been ended yet."""
     store = begun_store(tmp_path)
