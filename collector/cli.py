@@ -16,6 +16,7 @@ from collector import (
     billing_cli,
     command_cli,
     config_cli,
+    lost_cli,
     rating_cli,
     registry_cli,
     vee_cli,
@@ -49,6 +50,7 @@ quarantine_app = typer.Typer(no_args_is_help=True, help="What could not be taken
 app.add_typer(registry_cli.app, name="registry")
 app.add_typer(key_app, name="key")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(lost_cli.app, name="lost")
 app.add_typer(command_cli.app, name="command")
 app.add_typer(config_cli.app, name="config")
 app.add_typer(rating_cli.tariffs_app, name="tariffs")
@@ -161,11 +163,13 @@ def verify(
         )
     stored = "not asked" if found.reads_stored is None else str(found.reads_stored)
     typer.echo(f"meter reads: {found.reads_expected} delivered, in the reading store: {stored}")
+    for fact in found.known:
+        typer.echo(f"known: {fact}")
     for problem in found.problems:
         typer.echo(f"problem: {problem}", err=True)
     if found.problems:
         raise typer.Exit(1)
-    typer.echo("everything agrees")
+    typer.echo("everything else agrees" if found.known else "everything agrees")
 
 
 @app.command()

@@ -22,7 +22,7 @@ from collector.intake.desk import CommandDesk
 from collector.ledger import Ledger
 from collector.operations import station_files
 from contract.limits import CONFIG_BYTES_MAX
-from contract.messages import ConfigStatus, MessageError, encode
+from contract.messages import ConfigRefusal, ConfigStatus, MessageError, encode
 from contract.signed_config import SignedConfig, decode_config
 from contract.topics import ConfigTopic, build
 
@@ -112,7 +112,9 @@ def publish(
                 return
             station_files.publish(ledger, desk, signed, actor=actor(), now=now)
         typer.echo(f"version {signed.version} was sent to gateway {signed.gateway}")
-        if wait and not _confirmed(ledger, signed, wait):
+        if wait and not _confirmed(
+            ledger, signed, wait, None if status is None else status.refused
+        ):
             raise typer.Exit(1)
 
 
@@ -213,15 +215,21 @@ def _retained(desk: CommandDesk, gateway: str) -> SignedConfig | None:
         return None
 
 
-def _confirmed(ledger: Ledger, signed: SignedConfig, wait_s: int) -> bool:
-    """Wait until the gateway says that it is confirmed or refused, and print which."""
+def _confirmed(
+    ledger: Ledger, signed: SignedConfig, wait_s: int, before: ConfigRefusal | None
+) -> bool:
+    """Wait until the gateway says that it is confirmed or refused, and print which.
+
+    `before` was refused before it was sent, perhaps the same version, and says nothing of it.
+    """
     deadline = time.monotonic() + wait_s
     said = ""
     while time.monotonic() < deadline:
-        status = station_files.gateway_config(ledger, signed.gateway, system_now()).status
-        status = status or ConfigStatus()
-        if status.refused is not None and status.refused.version == signed.version:
-            typer.echo(f"refused ({status.refused.code}): {status.refused.text}", err=True)
+        known = station_files.gateway_config(ledger, signed.gateway, system_now())
+        status = known.status or ConfigStatus()
+        refused = status.refused
+        if refused is not None and refused.version == signed.version and refused != before:
+            typer.echo(f"refused ({refused.code}): {refused.text}", err=True)
             return False
         if status.version == signed.version and not status.trial:
             typer.echo("it is confirmed")
@@ -231,6 +239,8 @@ def _confirmed(ledger: Ledger, signed: SignedConfig, wait_s: int) -> bool:
             typer.echo("it is on trial", err=True)
         time.sleep(POLL_S)
     typer.echo(f"not confirmed within {timedelta(seconds=wait_s)}", err=True)
+    if before is not None and before.version == signed.version:
+        typer.echo(f"it was refused before ({before.code}): {before.text}", err=True)
     return False
 
 

@@ -4,13 +4,14 @@ Owns their shape; whether a command is carried out is the gateway's business. Re
 unknown fields, and a kind that is unknown decodes, so that it can be answered.
 """
 
+from datetime import MAXYEAR, MINYEAR, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
 
 from contract.limits import COMMAND_BYTES_MAX, RESULT_BYTES_MAX, TEXT_CHARS_MAX
-from contract.messages import Clock, Instant, Name, Reason, Scan, Serial, decode
+from contract.messages import Clock, Instant, MessageError, Name, Reason, Scan, Serial, decode
 
 _Text = Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX)]
 
@@ -100,9 +101,19 @@ _result = msgspec.json.Decoder(Result)
 
 def decode_command(payload: bytes) -> Command:
     """The command in `payload`. Raises MessageError."""
-    return decode(_command, payload, COMMAND_BYTES_MAX)
+    command = decode(_command, payload, COMMAND_BYTES_MAX)
+    _check_instants(command.issued_at, command.expires_at)
+    return command
 
 
 def decode_result(payload: bytes) -> Result:
     """The result in `payload`. Raises MessageError."""
-    return decode(_result, payload, RESULT_BYTES_MAX)
+    result = decode(_result, payload, RESULT_BYTES_MAX)
+    _check_instants(result.at)
+    return result
+
+
+def _check_instants(*instants: datetime) -> None:
+    """In the first or last year an offset can make an instant that UTC cannot name."""
+    if any(not MINYEAR < at.year < MAXYEAR for at in instants):
+        raise MessageError("wrong_shape", f"an instant is between years {MINYEAR} and {MAXYEAR}")

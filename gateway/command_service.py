@@ -23,7 +23,16 @@ from gateway.anchor import anchor
 from gateway.batches import MeterMissing, MeterRow, redated, scan_drafts
 from gateway.clock import STEP_MIN_S
 from gateway.command_memory import Begun, MemoryFull
-from gateway.commands import Accept, Refuse, Repeat, Situation, decide, expired_text
+from gateway.commands import (
+    HARMLESS,
+    UNSYNCED_TEXT,
+    Accept,
+    Refuse,
+    Repeat,
+    Situation,
+    decide,
+    expired_text,
+)
 from gateway.mailbox import Mailbox
 from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
@@ -36,6 +45,9 @@ from gateway.telling import Teller
 
 INBOX_MAX = 32  # commands that came and were not looked at; more are dropped, and said so once
 RUN_S_MAX = 600.0  # of one command, whatever its expiry says: the clock may not be synchronised
+# A meter whose turn comes later within a read is missing, and what was read before is told: the
+# slowest session, at 300 baud, takes less than the rest.
+READ_BEGUN_S_MAX = 300.0
 
 # A read on demand is not begun so close to an index slot, and waits till its scan has begun.
 INDEX_MARGIN = timedelta(seconds=5)
@@ -82,6 +94,12 @@ class _Outcome:
     ok: bool = False
 
 
+_INTERRUPTED = _Outcome(
+    ResultCode.INTERRUPTED,
+    "the gateway was restarted while it was carried out; whether it was is not known",
+)
+
+
 class CommandService:
     """Serves the commands of one gateway. `kept` is called after each commit to the outbox."""
 
@@ -110,6 +128,7 @@ class CommandService:
         self._arrived = asyncio.Event()
         self._jobs: asyncio.Queue[Accept] = asyncio.Queue()
         self._working = 0
+        self._in_hand: set[str] = set()  # begun by this run, and not concluded yet
         self._dropped = 0
         self._taking = Pulse("commands", STEP_S_MAX)
         self._doing = Pulse("command", STEP_S_MAX)
@@ -154,6 +173,9 @@ class CommandService:
                     await self._refuse(command, refused)
                 case Repeat() as repeated:
                     self._mailbox.say(command, repeated.result)
+                case _ if known is not None and command not in self._in_hand:
+                    # Begun by an earlier run, or what became of it could not be kept.
+                    await self._conclude(known, _INTERRUPTED)
                 case _:
                     pass
         except OutboxUnavailable as error:
@@ -179,6 +201,7 @@ class CommandService:
             text = "too many commands are remembered; send it again when some have expired"
             self._answer(command.id, self._result(command.id, _Outcome(ResultCode.BUSY, text)))
             return
+        self._in_hand.add(command.id)
         log.info("command", id=command.id, kind=command.kind, issuer=command.issuer)
         if accepted.kind is CommandKind.PING:
             await self._conclude(begun, self._ping())
@@ -199,11 +222,11 @@ class CommandService:
         try:
             left = await self._outbox.transact(command_memory.unfinished)
         except OutboxUnavailable as error:
+            # Whoever asks for one of them again is told then.
             log.error("commands of the last run cannot be looked up", error=str(error))  # noqa: TRY400 no trace
             return
-        text = "the gateway was restarted while it was carried out; whether it was is not known"
         for begun in left:
-            await self._conclude(begun, _Outcome(ResultCode.INTERRUPTED, text))
+            await self._conclude(begun, _INTERRUPTED)
 
     # -- doing
 
@@ -224,9 +247,8 @@ class CommandService:
 
     async def _carry_out(self, accepted: Accept) -> _Outcome:
         command = accepted.command
-        if not self._in_time(command):
-            text = expired_text(command.expires_at, self._clock.now())
-            return _Outcome(ResultCode.EXPIRED, text)
+        if (reason := self._why_not_now(command)) is not None:
+            return reason
         try:
             async with asyncio.timeout(RUN_S_MAX):
                 match accepted.kind:
@@ -238,6 +260,14 @@ class CommandService:
                         return await self._reload()
         except TimeoutError:
             return _Outcome(ResultCode.FAILED, f"not done within {RUN_S_MAX:.0f} s")
+
+    def _why_not_now(self, command: Command) -> _Outcome | None:
+        """What forbids now what was allowed when the command came; None if nothing does."""
+        if not self._in_time(command):
+            return _Outcome(ResultCode.EXPIRED, expired_text(command.expires_at, self._clock.now()))
+        if command.kind not in HARMLESS and self._clock.state() is not ClockState.SYNCED:
+            return _Outcome(ResultCode.CLOCK_UNSYNCED, UNSYNCED_TEXT)
+        return None
 
     def _in_time(self, command: Command) -> bool:
         is_known = self._clock.state() is ClockState.SYNCED
@@ -254,9 +284,11 @@ class CommandService:
 
     async def _read(self, command: Command) -> _Outcome:
         serials = command.arguments.meters or self._scanner.serials
-        begun = anchor(self._clock)
+        begun, end_s = anchor(self._clock), monotonic() + READ_BEGUN_S_MAX
         results = await self._scanner.read_on_demand(
-            serials, turn=self._turn, still_wanted=lambda: self._in_time(command)
+            serials,
+            turn=self._turn,
+            still_wanted=lambda: self._in_time(command) and monotonic() < end_s,
         )
         begun_at, ended = begun.at, anchor(self._clock)
         if abs(begun.step_s(ended)) > STEP_MIN_S:
@@ -290,6 +322,8 @@ class CommandService:
     async def _set_clock(self, command: Command) -> _Outcome:
         (serial,) = command.arguments.meters or ("",)
         await self._turn()
+        if (reason := self._why_not_now(command)) is not None:
+            return reason
         try:
             setting = await self._abilities.set_clock(serial)
         except ReadFailed as failure:
@@ -330,6 +364,7 @@ class CommandService:
                 break
         else:
             log.error("what became of a command could not be kept", id=begun.id)
+        self._in_hand.discard(begun.id)
         self._answer(begun.id, result)
 
     def _result(self, command: str, outcome: _Outcome) -> bytes:

@@ -23,6 +23,7 @@ _LIFETIME_MAX = timedelta(seconds=COMMAND_LIFETIME_MAX_S)
 # command has expired: what changes something is refused then, and what only looks is allowed, for
 # it is what one needs to find out why the clock is wrong.
 HARMLESS = frozenset({CommandKind.PING, CommandKind.READ})
+UNSYNCED_TEXT = "the gateway's clock is not synchronised: it cannot tell whether this has expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +125,7 @@ def _expired(command: Command, situation: Situation) -> _Finding:
 def _unsynced(command: Command, situation: Situation) -> _Finding:
     if situation.clock is Clock.SYNCED or command.kind in HARMLESS:
         return None
-    text = "the gateway's clock is not synchronised: it cannot tell whether this has expired"
-    return ResultCode.CLOCK_UNSYNCED, text
+    return ResultCode.CLOCK_UNSYNCED, UNSYNCED_TEXT
 
 
 def _unknown_meter(command: Command, situation: Situation) -> _Finding:

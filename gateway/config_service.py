@@ -24,6 +24,7 @@ from gateway.telling import Teller
 
 EVENT = "config"
 KEEP_RETRY_S = 1.0
+LAST_KEEP_TRIES_MAX = 5  # of what is told before a restart, which must not wait for the outbox
 PROBE_PAUSE_S = 2.0  # between two rounds of asking whether any meter of a line answers
 TIME_CHECK_S = 0.2  # between two looks whether the time has become known
 
@@ -45,21 +46,31 @@ class ConfigReporter:
         self._clock = clock
         self._kept = kept
 
-    async def time_known(self) -> None:
-        """Return when events can be dated and sent."""
-        while not self._teller.knows_time():  # noqa: ASYNC110 the time has no event
-            await asyncio.sleep(TIME_CHECK_S)
+    def knows_time(self) -> bool:
+        """Whether events can be dated and sent."""
+        return self._teller.knows_time()
 
-    async def report(self, detail: str, pulse: Pulse | None = None) -> None:
-        """Keep one event; tries again while the outbox takes nothing, with a beat of `pulse`."""
+    async def report(
+        self, detail: str, pulse: Pulse | None = None, *, tries_max: int | None = None
+    ) -> None:
+        """Keep one event; tries again while the outbox takes nothing, with a beat of `pulse`.
+
+        After `tries_max` it is noted, to be kept with whatever is next, by another run if need be.
+        """
         log.warning("event", type=EVENT, detail=detail)
         drafts = self._teller.tell(EVENT, detail)
+        tries = 0
         while True:
             if pulse is not None:
                 pulse.beat()
             try:
                 await self._outbox.append(drafts, at=self._clock.now())
             except OutboxUnavailable:
+                tries += 1
+                if tries == tries_max:
+                    if drafts:
+                        self._teller.note(EVENT, detail)
+                    return
                 await asyncio.sleep(KEEP_RETRY_S)
             else:
                 self._kept()
@@ -148,7 +159,11 @@ class ConfigService:
 
 
 class ConfigTrial:
-    """Proves the station file on trial, or takes it back. `restart` begins the one before it."""
+    """Proves the station file on trial, or takes it back. `restart` begins the one before it.
+
+    `connected` says whether the broker is. While it is and only the time is not known, the trial's
+    time stands still: nothing can be acknowledged yet, and another file could be sent.
+    """
 
     def __init__(  # noqa: PLR0913  what proves it, and what follows
         self,
@@ -159,8 +174,10 @@ class ConfigTrial:
         lines: Sequence[Line],
         *,
         acked: asyncio.Event,
+        connected: Callable[[], bool],
         restart: Callable[[], None],
     ) -> None:
+        self._connected = connected
         self._trial = trial
         self._store = store
         self._reporter = reporter
@@ -173,11 +190,10 @@ class ConfigTrial:
     async def run(self) -> None:
         """Return when it is confirmed; when it is taken back, `restart` has been called."""
         trial = self._trial
-        missing = "the time did not become known"
+        missing = "the broker was not reached and the time did not become known"
         try:
-            async with asyncio.timeout(trial.confirm_within_s):
-                # Before that nothing is sent that the collector could acknowledge.
-                await self._reporter.time_known()
+            left_s = await self._wait_for_time(trial.confirm_within_s)
+            async with asyncio.timeout(left_s):
                 missing = "the outbox took nothing"
                 # The event is the batch that the collector is to acknowledge.
                 await self._reporter.report(f"version {trial.version} is begun, on trial")
@@ -189,24 +205,41 @@ class ConfigTrial:
             await self._take_back(f"{missing} within {trial.confirm_within_s:g} s")
             return
         try:
-            await asyncio.to_thread(self._store.confirm)
+            confirmed = await asyncio.to_thread(self._store.confirm, trial.version)
         except OSError as error:
             # It stays on trial, and is confirmed after the next start.
             log.error("that it is confirmed cannot be stored", error=str(error))  # noqa: TRY400 no trace
             return
-        await self._reporter.report(f"version {trial.version} is confirmed")
+        if confirmed:
+            await self._reporter.report(f"version {trial.version} is confirmed")
+
+    async def _wait_for_time(self, left_s: float) -> float:
+        """Return when the time is known, with what is left of the trial's. Raises TimeoutError."""
+        loop = asyncio.get_running_loop()
+        while not self._reporter.knows_time():
+            begun_s = loop.time()
+            await asyncio.sleep(TIME_CHECK_S)
+            if not self._connected():
+                left_s -= loop.time() - begun_s
+                if left_s <= 0:
+                    raise TimeoutError
+        return left_s
 
     async def _take_back(self, text: str) -> None:
         version = self._trial.version
+        what = f"version {version} taken back ({NOT_CONFIRMED}): {text}"
         try:
-            await asyncio.to_thread(self._store.roll_back, NOT_CONFIRMED, text)
+            if not await asyncio.to_thread(self._store.roll_back, version, NOT_CONFIRMED, text):
+                return  # another is being put in force
         except OSError as error:
             log.error("what is taken back cannot be stored", error=str(error))  # noqa: TRY400 no trace
-        now = self._store.status.version
-        which = f"version {now}" if now else "the gateway's own file"
-        await self._reporter.report(
-            f"version {version} taken back ({NOT_CONFIRMED}): {text}; {which} is in force again"
-        )
+            what = f"version {version} does not work: {text}; it may be begun again, for that"
+            what += f" it is taken back cannot be stored: {error}"
+        else:
+            now = self._store.status.version
+            which = f"version {now}" if now else "the gateway's own file"
+            what += f"; {which} is in force again"
+        await self._reporter.report(what, tries_max=LAST_KEEP_TRIES_MAX)
         self._restart()
 
     async def _lines_answer(self) -> None:

@@ -12,6 +12,7 @@ must not know what a station file says, nor judge one.
 
 import hashlib
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -35,6 +36,7 @@ FILE_BYTES_MAX = 2 * 1024 * 1024
 LOCAL = 0  # the version of the file that lies on the gateway
 
 NOT_CONFIRMED = "not_confirmed"
+DAMAGED = "damaged"
 LOCAL_FILE = "local_file"
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
@@ -80,11 +82,16 @@ class Choice:
 
 
 class ConfigStore:
-    """The files in `folder`, which one process at a time uses. Its methods raise OSError."""
+    """The files in `folder`, which one process at a time uses. Its methods raise OSError.
+
+    They may be called from several threads: a trial may end while another file is accepted.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._changing = threading.Lock()
         self._state = _State()
+        self._state_lost = False
         self._active: Held | None = None
         self._last_good: Held | None = None
         self._status = ConfigStatus()
@@ -131,9 +138,10 @@ class ConfigStore:
         `local` is the text of the local station file, None if that cannot be used. If somebody
         changed it since a version took its place, it goes before all of them.
         """
-        choice = self._begin(local)
-        self._note()
-        return choice
+        with self._changing:
+            choice = self._begin(local)
+            self._note()
+            return choice
 
     def _begin(self, local: str | None) -> Choice:
         self._load()
@@ -144,6 +152,8 @@ class ConfigStore:
         if local is not None and self.is_changed(local):
             self._prefer_local(local)
             return Choice(None)
+        # Not before: where a change of the local file was cut off, nothing is damaged.
+        self._heal()
         if not self._on_trial:
             return self._settled(local)
         assert self._active is not None
@@ -157,28 +167,46 @@ class ConfigStore:
 
     def accept(self, held: Held, trial: Trial, local: str) -> None:
         """Put a checked station file in force, on trial, in place of whatever is."""
-        if self._last_good is None:
-            self._write(LAST_GOOD, Held(LOCAL, local))
-        base = digest_of(local) if self._active is None else self._state.base
-        self._write(CANDIDATE, held)
-        # From here on this version is spent: after a crash it is carried on with or taken back.
-        self._write_state(_State(held.version, base, trial))
-        self._promote()
-        self._load()
-        self._note()
+        with self._changing:
+            if self._last_good is None:
+                self._write(LAST_GOOD, Held(LOCAL, local))
+            base = digest_of(local) if self._active is None else self._state.base
+            self._write(CANDIDATE, held)
+            # From here on this version is spent: after a crash it is carried on with or taken back.
+            self._write_state(_State(held.version, base, trial))
+            self._promote()
+            self._load()
+            self._note()
 
-    def confirm(self) -> None:
-        """The station file on trial works: it is the last good one now."""
-        assert self._active is not None
-        self._write(LAST_GOOD, self._active)
-        self._last_good = self._active
-        self._write_state(msgspec.structs.replace(self._state, trial=None))
-        self._note()
+    def confirm(self, version: int) -> bool:
+        """The station file on trial works: it is the last good one now.
 
-    def roll_back(self, code: str, text: str) -> None:
-        """The station file on trial does not work: go back to the last good one."""
-        self._roll_back(code, text)
-        self._note()
+        False, and nothing is done, if `version` is not on trial any more: another took its place.
+        """
+        with self._changing:
+            if not self._is_tried(version):
+                return False
+            assert self._active is not None
+            self._write(LAST_GOOD, self._active)
+            self._last_good = self._active
+            self._write_state(msgspec.structs.replace(self._state, trial=None))
+            self._note()
+            return True
+
+    def roll_back(self, version: int, code: str, text: str) -> bool:
+        """The station file on trial does not work: go back to the last good one.
+
+        False, and nothing is done, if `version` is not on trial any more: another took its place.
+        """
+        with self._changing:
+            if not self._is_tried(version):
+                return False
+            self._roll_back(code, text)
+            self._note()
+            return True
+
+    def _is_tried(self, version: int) -> bool:
+        return self._on_trial and self._active is not None and self._active.version == version
 
     def _roll_back(self, code: str, text: str) -> None:
         assert self._active is not None
@@ -192,11 +220,12 @@ class ConfigStore:
     def refuse(self, version: int, code: str, text: str) -> bool:
         """Note that a version was not taken; False if that was known already."""
         refused = ConfigRefusal(version, code, text[:TEXT_CHARS_MAX])
-        if refused == self._state.refused:
-            return False
-        self._write_state(msgspec.structs.replace(self._state, refused=refused))
-        self._note()
-        return True
+        with self._changing:
+            if refused == self._state.refused:
+                return False
+            self._write_state(msgspec.structs.replace(self._state, refused=refused))
+            self._note()
+            return True
 
     # -- steps
 
@@ -219,6 +248,29 @@ class ConfigStore:
                 self._remove(CANDIDATE)
         if self._on_trial and self._active and self._active.version == state.taken_back:
             self._restore()
+
+    def _heal(self) -> None:
+        """Put what the other files still say in the place of one that was damaged."""
+        state, good = self._state, self._last_good
+        in_force = None if self._active is None else self._active.version
+        try:
+            if state.trial is not None and state.trial.version != in_force:
+                text = "its file on the gateway was damaged while it was on trial"
+                refused = ConfigRefusal(state.trial.version, DAMAGED, text)
+                self._write_state(msgspec.structs.replace(state, trial=None, refused=refused))
+            if self._active is None and good is not None and good.version != LOCAL:
+                # No step leaves it away but that for the local file, which removes both.
+                self._active = good
+                self._write(ACTIVE, good)
+            elif self._active is not None and good is None and self._was_confirmed(state):
+                self._last_good = self._active
+                self._write(LAST_GOOD, self._active)
+        except OSError as error:
+            log.error("a damaged file cannot be replaced", error=str(error))  # noqa: TRY400 no trace
+
+    def _was_confirmed(self, state: _State) -> bool:
+        """Whether the one in force was: it was accepted, and is not on trial nor taken back."""
+        return not self._state_lost and state.trial is None
 
     def _settled(self, local: str | None) -> Choice:
         if self._active is not None:
@@ -253,6 +305,7 @@ class ConfigStore:
     def _load(self) -> None:
         self._active, self._last_good = self._read(ACTIVE), self._read(LAST_GOOD)
         state = _read_sealed(self._folder / STATE, _State)
+        self._state_lost = state is None
         if state is None:
             # Without it no version that was ever seen may come again.
             known = [h.version for h in (self._active, self._last_good) if h is not None]

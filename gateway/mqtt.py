@@ -22,7 +22,9 @@ from gateway.config import Tls
 if TYPE_CHECKING:
     from paho.mqtt.client import SocketLike
 
-CONNECT_TIMEOUT_S = 5.0
+# A GPRS link in the rain answers after two seconds, and with TLS five answers are waited for. What
+# blocks longer would also hold up the end of the process, beyond what the unit allows for it.
+CONNECT_TIMEOUT_S = 12.0
 TICK_S = 1.0  # how often keep-alive is looked after
 GOODBYE_TIMEOUT_S = 2.0
 
@@ -86,6 +88,10 @@ class BrokerConnection:
         """Connect and wait for the broker's consent. Raises BrokerLost."""
         host, port, keepalive_s = self._broker.host, self._broker.port, self._broker.keepalive_s
         try:
+            if self._broker.tls is not None:
+                # Read anew for each connection: certificates are replaced while the gateway runs,
+                # and one that is not whole must cost no more than a connection.
+                self._client.tls_set_context(_tls_context(self._broker.tls))
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 # Name resolution, TCP and TLS block; everything after them does not.
                 await asyncio.to_thread(self._client.connect, host, port, keepalive_s)
@@ -161,8 +167,6 @@ class BrokerConnection:
         client.will_set(will.topic, will.payload, _QOS, will.retain)
         if broker.username is not None:
             client.username_pw_set(broker.username, broker.password)
-        if broker.tls is not None:
-            client.tls_set_context(_tls_context(broker.tls))
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message

@@ -45,6 +45,10 @@ class Outbox:
         self._bytes_max = bytes_max
         self._next = 1
         self._in_doubt = False  # whether the last append was kept, which its file could not tell
+        # The drafts of that append, and the same once it is known that they were kept after all,
+        # while another append came first: whoever tries again must not have them twice.
+        self._doubtful: tuple[bytes, ...] = ()
+        self._kept_after_all: tuple[tuple[bytes, ...], int] | None = None
         self._file = OutboxFile(path, bytes_max, station, self._begin)
         self._generation = self._fact("generation") or 0
 
@@ -87,11 +91,10 @@ class Outbox:
         not at all; see OutboxFile.write. The last of `done` becomes `last_slot()`. `at` is the
         present instant. On OutboxUnavailable nothing was kept.
         """
-        if self._in_doubt:
-            if drafts and self._holds(self._next, drafts):
-                return self._given_out(len(drafts))
-            # What was kept after all stays under its numbers: these are others.
-            self._next, self._in_doubt = self._stored_next(), False
+        self._settle_doubt()
+        if self._kept_after_all is not None and _hashes(drafts) == self._kept_after_all[0]:
+            first, self._kept_after_all = self._kept_after_all[1], None
+            return [BatchKey(self.epoch, seq) for seq in range(first, first + len(drafts))]
         first, following = self._next, self._next + len(drafts)
         assert following <= SEQ_MAX
 
@@ -110,7 +113,7 @@ class Outbox:
         except OutboxUnavailable:
             # A commit whose fsync failed may have been kept all the same: the reopened file knows,
             # unless it cannot be opened either.
-            self._in_doubt = True
+            self._in_doubt, self._doubtful = True, _hashes(drafts)
             if not (drafts and self._holds(first, drafts)):
                 self._in_doubt = False
                 raise
@@ -304,6 +307,17 @@ class Outbox:
             (self.epoch, self._next),
         )
 
+    def _settle_doubt(self) -> None:
+        """Learn whether the append before was kept although it failed: then its numbers are taken.
+
+        It may come again, at once or after others.
+        """
+        if self._in_doubt:
+            first, self._next = self._next, self._stored_next()
+            self._in_doubt = False
+            if self._next > first:
+                self._kept_after_all = self._doubtful, first
+
     def _given_out(self, count: int) -> list[BatchKey]:
         first, self._next, self._in_doubt = self._next, self._next + count, False
         return [BatchKey(self.epoch, seq) for seq in range(first, self._next)]
@@ -316,9 +330,7 @@ class Outbox:
             self.epoch,
             first,
         )
-        return [sha for (sha,) in rows] == [
-            hashlib.sha256(draft.payload).digest() for draft in drafts
-        ]
+        return tuple(sha for (sha,) in rows) == _hashes(drafts)
 
     def _stored_next(self) -> int:
         following: int = self._file.read("SELECT next FROM epochs WHERE epoch = ?", self.epoch)[0][
@@ -360,6 +372,10 @@ class Outbox:
     def _fact(self, name: str) -> int | None:
         rows = self._file.read("SELECT value FROM facts WHERE name = ?", name)
         return rows[0][0] if rows else None
+
+
+def _hashes(drafts: Sequence[Draft]) -> tuple[bytes, ...]:
+    return tuple(hashlib.sha256(draft.payload).digest() for draft in drafts)
 
 
 def _cover(db: sqlite3.Connection, ack: Ack) -> set[BatchKey]:

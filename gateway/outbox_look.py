@@ -31,7 +31,9 @@ class OutboxLook:
     `waiting_epochs` epochs; `oldest_waiting_at` is when the oldest of them was kept. `delivered`
     counts acknowledged ones still kept, `newest_delivered_at` is when the latest of them was kept
     (when it was acknowledged is not written down). `last_slot_at` is the slot dealt with last.
-    `gaps` and `tombstones` are those of the newest RECORDS_MAX records, oldest first.
+    `gaps` and `tombstones` are those of the newest RECORDS_MAX records, oldest first. A tombstone
+    counts while the collector has not acknowledged it: one that has been may stand for a batch that
+    was delivered first and dropped afterwards, of which nothing is lost.
     """
 
     epoch: str
@@ -97,20 +99,23 @@ def _look(db: sqlite3.Connection, path: Path) -> OutboxLook:
         newest_delivered_at=_at(newest_ms),
         last_slot_at=_at(facts.get("last_slot")),
         file_bytes=path.stat().st_size,
-        gaps=tuple(gap for batch in records for gap in batch.gaps or ()),
-        tombstones=tuple(batch.tombstone for batch in records if batch.tombstone),
+        gaps=tuple(gap for _, batch in records for gap in batch.gaps or ()),
+        tombstones=tuple(
+            batch.tombstone for acked, batch in records if batch.tombstone and not acked
+        ),
     )
 
 
-def _records(db: sqlite3.Connection) -> Iterator[Batch]:
+def _records(db: sqlite3.Connection) -> Iterator[tuple[bool, Batch]]:
+    """Whether each was acknowledged, and what it says."""
     rows = db.execute(
-        "SELECT payload FROM batches JOIN payloads USING (id) WHERE worth = ?"
+        "SELECT acked, payload FROM batches JOIN payloads USING (id) WHERE worth = ?"
         " ORDER BY id DESC LIMIT ?",
         (Worth.RECORD, RECORDS_MAX),
     ).fetchall()
-    for (payload,) in reversed(rows):
+    for acked, payload in reversed(rows):
         try:
-            yield decode_batch(payload)
+            yield bool(acked), decode_batch(payload)
         except MessageError:
             continue  # the gateway replaces a damaged one when it comes to it
 

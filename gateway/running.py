@@ -119,7 +119,7 @@ def prepare(path: Path) -> tuple[StationConfig, Control]:
         except StationFileError as error:
             version = choice.held.version
             log.error("a station file cannot be used", version=version, error=str(error))  # noqa: TRY400 no trace
-            if choice.trial is None or not _rolled_back(store, INVALID, str(error)):
+            if choice.trial is None or not _rolled_back(store, version, INVALID, str(error)):
                 config, choice = own.must(), Choice(None)
                 break
     version = LOCAL if choice.held is None else choice.held.version
@@ -137,12 +137,11 @@ def _choose(store: ConfigStore, own: OwnFile) -> Choice:
         return Choice(None if good is None or good.version == LOCAL else good)
 
 
-def _rolled_back(store: ConfigStore, code: str, text: str) -> bool:
+def _rolled_back(store: ConfigStore, version: int, code: str, text: str) -> bool:
     try:
-        store.roll_back(code, text)
+        return store.roll_back(version, code, text)
     except OSError:
         return False
-    return True
 
 
 def _take_back(control: Control, text: str) -> bool:
@@ -150,7 +149,7 @@ def _take_back(control: Control, text: str) -> bool:
     log.error("the gateway cannot start", error=text)
     if control.trial is None or control.store is None:
         return False
-    return _rolled_back(control.store, NO_START, text)
+    return _rolled_back(control.store, control.version, NO_START, text)
 
 
 async def _problems(path: Path, store: ConfigStore | None, present: StationConfig) -> list[str]:

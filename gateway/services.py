@@ -81,6 +81,7 @@ def wire_services(
                     parts.scanner,
                     parts.lines,
                     acked=parts.uplink.acked,
+                    connected=lambda: parts.uplink.is_connected,
                     restart=control.restart,
                 )
             )

@@ -37,5 +37,10 @@ class Teller:
         detail = detail.replace("\0", " ")[:TEXT_CHARS_MAX]
         if self.knows_time():
             return event_drafts(self.origin(), [Event(self._clock.now(), kind, detail=detail)])
-        self._health.note(Occurrence(self._clock.monotonic_s(), kind, detail=detail))
+        self.note(kind, detail)
         return []
+
+    def note(self, kind: str, detail: str) -> None:
+        """Leave one event to be kept with whatever is kept next."""
+        detail = detail.replace("\0", " ")[:TEXT_CHARS_MAX]
+        self._health.note(Occurrence(self._clock.monotonic_s(), kind, detail=detail))

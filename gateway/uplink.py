@@ -168,6 +168,7 @@ class Uplink:
         self._connection: Connection | None = None
         self._connected = False
         self._acked_s = self._monotonic_s()
+        self._roused = False  # by an ack that brought nothing, since the last that did
         self._count = 0
         self._said: object = None
         self._changed = True
@@ -309,7 +310,8 @@ class Uplink:
             return
         acks = list(self._acks)
         self._acks.clear()
-        for key in await self._outbox.apply_acks(acks):
+        delivered = await self._outbox.apply_acks(acks)
+        for key in delivered:
             self._under_way.pop(key, None)
         if any(
             entry.epoch == self._outbox.epoch and _has_any(entry)
@@ -319,10 +321,14 @@ class Uplink:
             self.acked.set()
         silent_s = self._monotonic_s() - self._acked_s
         self._acked_s = self._monotonic_s()
-        if silent_s < self._settings.resend_after_s:
-            # A collector that is merely busy would only be made busier.
+        if delivered:
+            self._roused = False
+        if silent_s < self._settings.resend_after_s or self._roused:
+            # A collector that is merely busy would only be made busier; and one whose reading store
+            # is away answers each repetition with an ack that brings nothing.
             return
         # It is there again: what it has missed meanwhile need not wait for its back-off.
+        self._roused = not delivered
         for sent in self._under_way.values():
             if sent.times > 1:
                 sent.times = 1

@@ -42,6 +42,15 @@ class AuditRepository:
             )
         )
 
+    def of_action(self, action: str) -> list[AuditEntry]:
+        """All entries of one action, oldest first."""
+        rows = self._connection.execute(
+            select(audit.c.at, audit.c.actor, audit.c.action, audit.c.subject, audit.c.detail)
+            .where(audit.c.action == action)
+            .order_by(audit.c.id)
+        )
+        return [AuditEntry(*row) for row in rows]
+
     def newest(self, limit: int) -> list[AuditEntry]:
         """The newest entries, newest first."""
         rows = self._connection.execute(

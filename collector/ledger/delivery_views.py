@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, exists, func, select
 
 from collector.ledger.progress import ProgressRepository
 from collector.ledger.ranges import Range, merged, missing
@@ -40,8 +40,8 @@ class GatewayRow:
 class EpochHoles:
     """One epoch: everything to `upto` is settled, `highest` is the last batch heard of.
 
-    `holes` are the ranges between them that are neither complete nor known to be lost, at most
-    HOLES_MAX of them.
+    `holes` are the ranges between them that are neither complete nor known to be lost, HOLES_MAX of
+    them unless all were asked for.
     """
 
     gateway: str
@@ -98,6 +98,17 @@ def lost_in_gap() -> ColumnElement[int]:
     return gaps.c.seq_to - gaps.c.seq_from + 1 - came
 
 
+def is_lost() -> ColumnElement[bool]:
+    """Whether a receipt's batch is in a gap of source seq: it will not come (again)."""
+    return exists().where(
+        gaps.c.gateway == receipts.c.gateway,
+        gaps.c.epoch == receipts.c.epoch,
+        gaps.c.source == "seq",
+        gaps.c.seq_from <= receipts.c.seq,
+        gaps.c.seq_to >= receipts.c.seq,
+    )
+
+
 class DeliveryViews:
     """Views of delivery within one transaction."""
 
@@ -125,17 +136,23 @@ class DeliveryViews:
         )
         return [GatewayRow(**row) for row in rows.mappings()]
 
-    def epochs_with_holes(self) -> list[EpochHoles]:
-        """Epochs of which a batch is missing below one that was heard of, by gateway."""
+    def epochs_with_holes(
+        self, only: str | None = None, holes_max: int | None = HOLES_MAX
+    ) -> list[EpochHoles]:
+        """Epochs of which a batch is missing below one that was heard of, by gateway.
+
+        Those of one gateway, or of all; None names every hole.
+        """
         c = epochs.c
         highest = (
             select(func.coalesce(func.max(receipts.c.seq), 0))
             .where(receipts.c.gateway == c.gateway, receipts.c.epoch == c.epoch)
             .scalar_subquery()
         )
-        rows = self._connection.execute(
-            select(c.gateway, c.epoch, c.upto, c.next, highest).order_by(c.gateway, c.epoch)
-        ).all()
+        query = select(c.gateway, c.epoch, c.upto, c.next, highest).order_by(c.gateway, c.epoch)
+        if only is not None:
+            query = query.where(c.gateway == only)
+        rows = self._connection.execute(query).all()
         found = []
         for gateway, epoch, upto, following, received in rows:
             top = max(following - 1, received)
@@ -144,10 +161,10 @@ class DeliveryViews:
             have = ProgressRepository(self._connection).ranges(gateway, epoch)
             holes = missing(have, 1, top)
             if holes:
-                found.append(EpochHoles(gateway, epoch, upto, top, holes[:HOLES_MAX]))
+                found.append(EpochHoles(gateway, epoch, upto, top, holes[:holes_max]))
         return found
 
-    def lost(self, limit: int) -> list[LostBatches]:
+    def lost(self, limit: int | None = None) -> list[LostBatches]:
         """Batches that are known to be lost, newest record first; not what came after all."""
         c = gaps.c
         rows = self._connection.execute(
@@ -205,6 +222,37 @@ class DeliveryViews:
             ReceiptSums(state, content, batches, int(reads), int(absent), first, last)
             for state, content, batches, reads, absent, first, last in rows
         ]
+
+    def incomplete(self) -> tuple[int, int]:
+        """How many batches are not completely stored: all of them, and those that are lost.
+
+        A lost one was asked for again, or was on its way to the reading store, when its gateway
+        ceased to have it.
+        """
+        query = select(func.count()).select_from(receipts).where(receipts.c.state != "complete")
+        every = self._connection.execute(query).scalar_one()
+        lost = self._connection.execute(query.where(is_lost())).scalar_one()
+        return int(every), int(lost)
+
+    def reads_given_up(self) -> int:
+        """The meter reads of scans in whose place a tombstone came when they were asked for again.
+
+        The ledger has them; the reading store may lack them, and cannot be given them any more.
+        """
+        r, g = receipts.c, gaps.c
+        stone = exists().where(
+            g.gateway == r.gateway,
+            g.epoch == r.epoch,
+            g.seq_from == r.seq,
+            g.source == "tombstone",
+        )
+        return int(
+            self._connection.execute(
+                select(func.coalesce(func.sum(r.reads), 0)).where(
+                    r.state == "complete", r.content == "scan", stone
+                )
+            ).scalar_one()
+        )
 
     def conflicts(self) -> int:
         """How many index reads were refused because they contradict a stored one."""

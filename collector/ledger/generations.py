@@ -6,9 +6,10 @@ It must not know why; operations decide that.
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, func, not_, select, tuple_, update
 
 from collector.ledger.beyond import Pair
+from collector.ledger.delivery_views import is_lost
 from collector.ledger.progress import ProgressRepository
 from collector.ledger.tables import epochs, gateways, receipts
 
@@ -67,10 +68,12 @@ class GenerationRepository:
         )
 
     def count_reopened(self) -> int:
-        """How many batches are reopened and have not come yet."""
+        """How many batches are reopened, have not come yet, and may still come."""
         return int(
             self._connection.execute(
-                select(func.count()).select_from(receipts).where(receipts.c.state == "reopened")
+                select(func.count())
+                .select_from(receipts)
+                .where(receipts.c.state == "reopened", not_(is_lost()))
             ).scalar_one()
         )
 

@@ -86,7 +86,7 @@ class StatusRepository:
             for epoch, ceiling in _ceilings(status, known, ordinal).items()
             for first, last in missing(self._progress.ranges(gateway, epoch), 1, ceiling)
         ]
-        self._record_lost(gateway, status.station or row.station, lost, now)
+        self.record_lost(gateway, status.station or row.station, lost, now)
         return lost
 
     def forgotten(self, gateway: str, status: Status) -> list[Range]:
@@ -152,9 +152,10 @@ class StatusRepository:
         )
         return ordinal
 
-    def _record_lost(
+    def record_lost(
         self, gateway: str, station: str | None, lost: Iterable[LostRange], now: datetime
     ) -> None:
+        """Record that these will never come, as gaps; the gateway's row must be locked."""
         rows = [
             {
                 "gateway": gateway,

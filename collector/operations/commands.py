@@ -82,7 +82,8 @@ def send_command(ledger: Ledger, sender: Sender, wanted: Wanted, now: datetime) 
     """Record a command and send it.
 
     Raises InvalidRequest, NotFound for a gateway that was never heard of, BrokerUnavailable where
-    the broker does not take it: it is recorded then, and sent again by nobody.
+    the broker does not say in time that it has taken it: it is recorded then, and may still reach
+    the gateway until it expires.
     """
     command = _command(wanted, now)
     payload = encode(command)
@@ -106,8 +107,10 @@ def send_command(ledger: Ledger, sender: Sender, wanted: Wanted, now: datetime) 
     topic = build(CommandTopic(wanted.gateway, command.id))
     if not sender.send(topic, payload, retain=False, timeout_s=SEND_TIMEOUT_S):
         raise BrokerUnavailable(
-            f"the broker did not take command {command.id}",
-            hint="see that the broker runs and that the identity may send commands; then again",
+            f"the broker did not say that it took command {command.id}",
+            hint="see that the broker runs and that the identity may send commands; until"
+            f" {command.expires_at:%H:%M:%SZ} it may still be carried out: ask for its result"
+            " before you send another",
         )
     with ledger.begin() as uow:
         uow.commands.published(command.id, now)

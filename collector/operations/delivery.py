@@ -14,6 +14,7 @@ from collector.ledger.audit import AuditEntry
 from collector.ledger.delivery_views import EpochHoles, LostBatches, ReceiptSums
 from collector.ledger.generations import first_generation
 from collector.ledger.quarantine import QuarantineEntry
+from collector.operations.lost import count, lost_in
 from collector.readings.port import ReadingStore
 from contract.messages import Ack
 from contract.topics import BatchTopic, parse
@@ -33,8 +34,8 @@ class Verification:
     """What the ledger says was delivered beside what is there.
 
     `reads_expected` are the meter reads of all complete scans, `reads_stored` those that the
-    reading store holds (None: it was not asked). `problems` are sentences for people; empty: all
-    agrees.
+    reading store holds (None: it was not asked). `lost` is what nobody has accepted yet. `problems`
+    are sentences for people; empty: all agrees, but for what is `known` and cannot be mended.
     """
 
     receipts: tuple[ReceiptSums, ...]
@@ -45,6 +46,7 @@ class Verification:
     conflicts: int
     quarantine_open: int
     problems: tuple[str, ...]
+    known: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +67,43 @@ def verify(ledger: Ledger, store: ReadingStore | None) -> Verification:
         views = uow.delivery.views
         receipts = tuple(views.sums())
         holes = tuple(views.epochs_with_holes())
-        lost = tuple(views.lost(LIST_MAX))
+        found = lost_in(uow)
+        incomplete, gone = views.incomplete()
+        given_up = views.reads_given_up()
         conflicts = views.conflicts()
         quarantine_open = sum(uow.delivery.quarantine.open_counts().values())
     complete = [part for part in receipts if part.state == "complete" and part.content == "scan"]
     expected = sum(part.reads for part in complete)
     stored = None if store is None else _stored(store, complete)
-    incomplete = sum(part.batches for part in receipts if part.state != "complete")
-    problems = []
+    problems, known = [], []
     if stored is not None and stored < expected:
+        text = f"the reading store holds {stored} meter reads of {expected}"
+        if expected - stored <= given_up:
+            text += f"; {given_up} are of batches that gateways dropped before they were asked for"
+            known.append(f"{text} again, and are in the ledger alone")
+        else:
+            problems.append(f"{text}: refill it with: songlo collector replay")
+    if incomplete > gone:
         problems.append(
-            f"the reading store holds {stored} meter reads of {expected}:"
-            " refill it with: songlo collector replay"
+            f"{incomplete - gone} batches are in the ledger and not yet in the reading store"
         )
-    if incomplete:
-        problems.append(f"{incomplete} batches are in the ledger and not yet in the reading store")
+    if gone:
+        known.append(
+            f"{gone} batches are in the ledger, perhaps not in the reading store, and not to be had"
+            " again: they count as lost"
+        )
     problems += [
         f"gateway {epoch.gateway}, epoch {epoch.epoch}: {epoch.missing} batches below"
         f" {epoch.highest} have not come"
         for epoch in holes
     ]
-    if lost:
-        count = sum(part.last - part.first + 1 for part in lost)
-        problems.append(f"{count} batches are lost for ever (gaps of source seq)")
+    if found.new:
+        problems.append(
+            f"{count(found.new)} batches are lost for ever (gaps of source seq):"
+            " songlo collector lost list"
+        )
+    if found.accepted:
+        known.append(f"{count(found.accepted)} batches are lost for ever, which was accepted")
     if conflicts:
         problems.append(f"{conflicts} index reads contradict stored ones and were kept aside")
     if quarantine_open:
@@ -95,7 +111,15 @@ def verify(ledger: Ledger, store: ReadingStore | None) -> Verification:
             f"{quarantine_open} quarantine entries are open: songlo collector quarantine list"
         )
     return Verification(
-        receipts, expected, stored, holes, lost, conflicts, quarantine_open, tuple(problems)
+        receipts,
+        expected,
+        stored,
+        holes,
+        found.new,
+        conflicts,
+        quarantine_open,
+        tuple(problems),
+        tuple(known),
     )
 
 

@@ -15,7 +15,7 @@ from pymodbus.framer import FramerBase, FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU
 
 from gateway.lines.endpoints import Endpoint, Framing, SerialEndpoint
-from gateway.lines.serial import abort_port, open_port
+from gateway.lines.serial import abort_port, open_port, unsent_bytes
 from gateway.protocols import device_identification
 from gateway.protocols.device_identification import ObjectsReply
 
@@ -155,6 +155,11 @@ class ModbusConnection(asyncio.Protocol):
         if transport is None:
             raise DisconnectedError(f"{self._endpoint}: not connected")
         assert self._reply is None, "one request at a time"
+        if isinstance(self._endpoint, SerialEndpoint) and unsent_bytes(transport):
+            # The one before has had its time. What piles up here would all be sent, and answered,
+            # when the adapter goes on: as if it were the answers to later requests.
+            self.close()
+            raise DisconnectedError(f"{self._endpoint}: the port does not send")
         self._transaction = self._transaction % _TRANSACTION_MAX + 1
         self._expected = (unit, pdu[0], size)
         self._mismatch = ""

@@ -53,7 +53,7 @@ def test_status_says_which_file_is_in_force_and_why(tmp_path: Path) -> None:
     assert row(invoke(path), "file") == "its own"
     store = begin(path, 4, M3="eastron-sdm120", M9="eastron-sdm630")
     assert row(invoke(path), "file") == "version 4 from the collector, on trial"
-    store.roll_back("not_confirmed", "nobody said so")
+    store.roll_back(4, "not_confirmed", "nobody said so")
     said = "its own; version 4 is not (not_confirmed): nobody said so"
     assert row(invoke(path), "file") == said
     assert json.loads(invoke(path, "--json").stdout)["config"] == {

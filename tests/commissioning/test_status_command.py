@@ -27,6 +27,7 @@ from contract.messages import (
 from gateway.cli import app
 from gateway.holder import Holder
 from gateway.outbox import Outbox
+from gateway.outbox_look import look
 from gateway.outbox_values import Draft, SlotDone, Worth
 from gateway.self_check import Facts, problems
 from tests.commissioning import command
@@ -109,6 +110,15 @@ def test_everything_that_an_outbox_holds_is_told_while_it_is_written(tmp_path: P
     assert "line rs485-1:" in said
     assert "the broker 127.0.0.1:1 cannot be reached" in said
     assert "1 batches were dropped, the newest of slot 2026-11-24T01:00:00Z (overflow)" in said
+
+
+def test_a_batch_that_was_dropped_after_its_delivery_is_not_called_lost(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    fill(box)
+    box.apply_acks([Ack(1, [AckEpoch(EPOCH, 4)])])
+    found = look(tmp_path / "data" / "outbox.sqlite3", in_use=True)
+    assert (found.tombstones, len(found.gaps)) == ((), 1)
+    box.close()
 
 
 def test_an_outbox_at_rest_is_read_without_a_trace(tmp_path: Path) -> None:

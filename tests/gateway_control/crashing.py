@@ -36,7 +36,7 @@ def first(store: ConfigStore) -> None:
 def one_good(store: ConfigStore) -> None:
     first(store)
     store.begin(LOCAL)
-    store.confirm()
+    assert store.confirm(1)
 
 
 def two(store: ConfigStore) -> None:
@@ -58,12 +58,13 @@ def accepting(version: int) -> Callable[[ConfigStore], None]:
 
 def confirming(store: ConfigStore) -> None:
     store.begin(LOCAL)
-    store.confirm()
+    store.confirm(2)
 
 
 def going_back(store: ConfigStore) -> None:
     store.begin(LOCAL)
-    store.roll_back("x", "y")
+    for version in (1, 2):
+        store.roll_back(version, "x", "y")
 
 
 def refusing(store: ConfigStore) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from contract.messages import ConfigRefusal
+from contract.messages import ConfigRefusal, ConfigStatus
 from gateway.config_store import (
     ACTIVE,
     CANDIDATE,
     LAST_GOOD,
     STATE,
     TRIAL_STARTS_MAX,
+    Choice,
     ConfigStore,
     Held,
     Trial,
@@ -77,7 +78,7 @@ def test_every_file_is_synced_before_it_takes_the_place_of_another(
     one_good(store)
     accept(store, 2)
     store.begin(LOCAL)
-    store.roll_back("x", "y")
+    assert store.roll_back(2, "x", "y")
     renames = [index for index, step in enumerate(trace) if step.startswith("replace")]
     assert len(renames) >= 8
     for index in renames:
@@ -146,9 +147,7 @@ def test_one_damaged_file_leaves_a_whole_station_file_in_force(
         path.write_bytes(changed[damage])
     store = ConfigStore(tmp_path)
     choice = store.begin(LOCAL)
-    assert choice.held in (None, Held(1, text(1)))
-    if name != ACTIVE:
-        assert choice.held == Held(1, text(1))
+    assert choice == Choice(Held(1, text(1))), "confirmed before, and not tried once more"
     assert store.highest == 1, "a version that was accepted never comes again"
 
 
@@ -165,5 +164,42 @@ def test_the_local_file_is_kept_while_another_is_tried(tmp_path: Path) -> None:
     accept(store, 1)
     begun_store(tmp_path)
     store = begun_store(tmp_path)
-    store.roll_back("x", "y")
+    assert store.roll_back(1, "x", "y")
     assert ConfigStore(tmp_path).begin(None).held == Held(0, LOCAL)
+
+
+def test_one_that_is_damaged_on_trial_is_refused_and_the_last_good_one_runs(
+    tmp_path: Path,
+) -> None:
+    one_good(ConfigStore(tmp_path))
+    accept(begun_store(tmp_path), 2)
+    (tmp_path / ACTIVE).write_bytes(b"")
+    store = ConfigStore(tmp_path)
+    assert store.begin(LOCAL) == Choice(Held(1, text(1)))
+    assert store.status.refused is not None
+    assert (store.status.refused.version, store.status.refused.code) == (2, "damaged")
+    assert (store.status.trial, store.status.highest) == (False, 2)
+    assert ConfigStore(tmp_path).begin(LOCAL) == Choice(Held(1, text(1)))
+
+
+def test_a_change_of_the_local_file_that_was_cut_off_is_not_called_damage(tmp_path: Path) -> None:
+    one_good(ConfigStore(tmp_path))
+    accept(begun_store(tmp_path), 2)
+    (tmp_path / ACTIVE).unlink()  # the first thing that is done for the local file
+    store = ConfigStore(tmp_path)
+    assert store.begin(CHANGED) == Choice(None)
+    assert store.status.refused is None
+    assert ConfigStore(tmp_path).begin(CHANGED) == Choice(None)
+
+
+def test_a_trial_that_ends_while_another_is_accepted_says_nothing_of_that(tmp_path: Path) -> None:
+    """The thread that accepts is done, and the trial's own has not been ended yet."""
+    store = begun_store(tmp_path)
+    accept(store, 1)
+    accept(store, 2)
+    assert not store.confirm(1)
+    assert not store.roll_back(1, "x", "y")
+    assert store.status == ConfigStatus(version=2, trial=True, highest=2)
+    assert ConfigStore(tmp_path).begin(LOCAL).trial is not None
+    assert store.roll_back(2, "x", "y")
+    assert begun_store(tmp_path).status.version == 0, "none was ever confirmed"

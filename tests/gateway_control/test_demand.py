@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from contract.commands import Command, Result, ResultCode, decode_result
+from contract.commands import Arguments, Command, Result, ResultCode, decode_result
 from contract.messages import Batch, MissingReason, ScanKind, decode_batch, encode
-from gateway import command_service
+from contract.messages import Clock as ClockState
+from gateway import command_memory, command_service
 from gateway.batches import MeterMissing, MeterRow
+from gateway.command_memory import Begun
 from gateway.command_service import Abilities, CommandService
 from gateway.health_book import HealthBook
 from gateway.mailbox import Mailbox
+from gateway.outbox_file import OutboxUnavailable
 from gateway.outbox_thread import OutboxThread
 from gateway.ports import ClockSetting, Part, Priority
 from gateway.scan import Scanner
@@ -92,15 +95,22 @@ class Told:
             self.scanner,
             Schedule(UTC, 30, (17 * 60,)),  # at(0) is an index slot
             clock,
-            Abilities("", lambda: 0, _none, lambda: None, _unset),
+            Abilities("", lambda: 0, _none, lambda: None, self._set),
             kept=lambda: None,
         )
         self._clock = clock
+        self.clocks_set: list[str] = []
 
-    def send(self, command: str, good_s: float = 3_600) -> None:
+    async def _set(self, serial: str) -> ClockSetting:
+        self.clocks_set.append(serial)
+        return ClockSetting(ResultCode.DONE, "")
+
+    def send(self, command: str, good_s: float = 3_600, kind: str = "read", *meters: str) -> None:
         now = self._clock.now()
         until_at = now + timedelta(seconds=good_s)
-        self.service.receive(command, encode(Command(1, command, "read", now, until_at, "test")))
+        about = Arguments(list(meters) or None)
+        sent = Command(1, command, kind, now, until_at, "test", about)
+        self.service.receive(command, encode(sent))
 
     async def code(self) -> str:
         """That of the next answer."""
@@ -117,10 +127,6 @@ class Told:
 
 async def _none() -> list[str]:
     return []
-
-
-async def _unset(_: str) -> ClockSetting:
-    return ClockSetting(ResultCode.NOT_SUPPORTED, "")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +164,75 @@ async def test_a_command_whose_turn_comes_too_late_is_not_begun(tmp_path: Path) 
         told.send("c1", good_s=600)
         told.send("c2", good_s=60)
         told.send("c3", good_s=600)
-        assert [await told.code() for _ in range(3)] == ["done", "expired", "done"]
+        # Whether the second expires on its way in or while it waits, is a matter of speed.
+        results = [await told.result() for _ in range(3)]
+        codes = {result.id: result.code for result in results}
+        assert codes == {"c1": "done", "c2": "expired", "c3": "done"}
+        task.cancel()
+    told.outbox.close()
+
+
+@pytest.mark.asyncio
+async def test_a_read_that_takes_too_long_is_told_as_far_as_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SteppedClock(at(2), at(600))
+    monkeypatch.setattr(command_service, "monotonic", clock.monotonic_s)
+    told = Told(tmp_path, FakeLine(clock, meters(3), cost=timedelta(seconds=130)), clock)
+    result, batches = await read_one(told)
+    assert (result.code, result.text) == ("partial", "2 of 3 meters were read")
+    assert batches[0].scan is not None
+    assert batches[0].scan.missing == [("m003", "window_closed")]
+
+
+@pytest.mark.parametrize(("good_s", "state", "code"), [
+    (600, ClockState.SYNCED, "done"),
+    (2, ClockState.SYNCED, "expired"),
+    (600, ClockState.UNSYNCED, "clock_unsynced"),
+])  # fmt: skip
+@pytest.mark.asyncio
+async def test_a_clock_is_not_set_by_a_command_that_its_waiting_has_made_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good_s: float, state: ClockState, code: str
+) -> None:
+    """It waits for an index scan; meanwhile it expires, or the time is not trusted any more."""
+    monkeypatch.setattr(command_service, "TURN_POLL_S", 0.01)
+    clock = SteppedClock(at(-1 / 60), at(60))
+    told = Told(tmp_path, FakeLine(clock, meters(1)), clock)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(told.service.run())
+        told.send("c1", good_s, "set_clock", "m001")
+        await asyncio.sleep(0.1)
+        assert told.clocks_set == []
+        clock.go_on(timedelta(seconds=10))
+        clock.trust(state)
+        assert await told.code() == code
+        task.cancel()
+    assert told.clocks_set == (["m001"] if code == "done" else [])
+    told.outbox.close()
+
+
+@pytest.mark.asyncio
+async def test_a_command_that_nobody_carries_out_any_more_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that began it is over, and at the start of this one the outbox told nothing."""
+    clock = SteppedClock(at(5), at(60))
+    told = Told(tmp_path, FakeLine(clock, meters(1)), clock)
+    begun = Begun("c1", "read", "test", at(30))
+    await told.outbox.transact(command_memory.begin(begun, at(5)))
+    look_up = command_memory.unfinished
+
+    def failing(_: object) -> list[Begun]:
+        monkeypatch.setattr(command_memory, "unfinished", look_up)
+        raise OutboxUnavailable("the disk fails")
+
+    monkeypatch.setattr(command_memory, "unfinished", failing)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(told.service.run())
+        told.send("c1")
+        assert await told.code() == "interrupted"
+        told.send("c1")
+        assert await told.code() == "interrupted", "and remembered"
         task.cancel()
     told.outbox.close()
 

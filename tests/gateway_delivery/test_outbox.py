@@ -89,6 +89,34 @@ def test_a_commit_that_was_kept_although_it_failed_keeps_its_number(
     outbox.close()
 
 
+def test_what_was_kept_in_doubt_is_not_kept_twice_when_another_append_comes_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan and a command are kept by two who try again each for itself."""
+    outbox = open_outbox(tmp_path)
+    mine, other = scan_draft(0), scan_draft(30)
+    write = OutboxFile.write
+
+    def keeps_and_fails(file: OutboxFile, *work: object) -> object:
+        write(file, *work)  # type: ignore[arg-type]
+        raise OutboxUnavailable("the sync failed")
+
+    def tells_nothing(*_: object) -> list[object]:
+        raise OutboxUnavailable("the file cannot be opened")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(OutboxFile, "write", keeps_and_fails)
+        failing.setattr(OutboxFile, "read", tells_nothing)
+        with pytest.raises(OutboxUnavailable):
+            outbox.append([mine], at=at(0))
+    assert outbox.append([other], at=at(1)) == [BatchKey(epoch(1), 2)]
+    assert outbox.append([mine], at=at(1)) == [BatchKey(epoch(1), 1)]
+    kept = outbox.pending(9, live_since=at(0))
+    assert [stored.payload for stored in kept] == [mine.payload, other.payload]
+    assert outbox.append([scan_draft(60)], at=at(2)) == [BatchKey(epoch(1), 3)]
+    outbox.close()
+
+
 def test_the_mark_of_a_slot_is_kept_with_its_batches(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     assert outbox.last_slot() is None

@@ -71,11 +71,12 @@ async def sending(
     now_min: float = 0,
     tls: Tls | None = None,
     backlog: int = 0,
+    keepalive_s: int = 5,
 ) -> AsyncIterator[Sending]:
     outbox = OutboxThread(open_outbox(folder, number, 256 * MIB))
     clock = SteppedClock(at(now_min), at(now_min))
     uplink = Uplink(
-        Broker("127.0.0.1", port, f"test-{NAME}", keepalive_s=5, tls=tls),
+        Broker("127.0.0.1", port, f"test-{NAME}", keepalive_s=keepalive_s, tls=tls),
         Identity(NAME, NAME, "0.1"),
         settings,
         outbox,
@@ -182,6 +183,25 @@ async def test_an_ack_ends_the_waiting_for_a_collector_that_was_away(
 
 
 @pytest.mark.asyncio
+async def test_acks_that_bring_nothing_do_not_have_it_sent_again_without_pause(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """A collector whose reading store is away answers each repetition; it cannot say more."""
+    settings = UplinkSection(resend_after_s=0.1, resend_after_max_s=600)
+    with Collecting(broker.port, NAME, acks=False) as collector:
+        collector.takes_nothing = True
+        async with sending(tmp_path, broker.port, settings=settings) as gateway:
+            await gateway.keep(1)
+            await until(lambda: len(collector.arrived) >= 6, "sent, and answered, six times")
+            began_s = time.monotonic()
+            await until(lambda: len(collector.arrived) >= 8, "sent twice more")
+            assert time.monotonic() - began_s > 1.8, "as slowly as if nobody had answered"
+            collector.takes_nothing, collector.acks = False, True
+            collector.take((epoch(1), 1))
+            await gateway.until_empty()
+
+
+@pytest.mark.asyncio
 async def test_a_higher_generation_brings_everything_again(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
@@ -271,6 +291,28 @@ async def test_a_broker_that_accepts_and_says_nothing_is_left_again(
     await until(lambda: left == silent, "every connection was closed")
     server.close()
     await server.wait_closed()
+
+
+@pytest.mark.asyncio
+async def test_a_broker_far_away_is_waited_for(tmp_path: Path, broker: Mosquitto) -> None:
+    """A mobile network that answers after some seconds is slow, and not down."""
+    one_way_s = 2.7
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        while data := await reader.read(4096):
+            loop.call_later(one_way_s, writer.write, data)
+        writer.close()
+
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", broker.port)
+        await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
+
+    server = await asyncio.start_server(join, "127.0.0.1", free_port())
+    port = server.sockets[0].getsockname()[1]
+    async with sending(tmp_path, port, keepalive_s=30) as gateway:
+        await until(lambda: gateway.uplink.is_connected, "connected", 9)
+    server.close()
 
 
 @pytest.mark.asyncio
@@ -393,7 +435,19 @@ async def test_both_sides_show_a_certificate_over_tls(tmp_path: Path) -> None:
         other = stack.enter_context(Collecting(plain, NAME))
         async with sending(tmp_path / "data", broker.port, tls=tls, backlog=60) as gateway:
             await gateway.until_empty()
-        assert len(set(other.arrived)) == 60
+            # A key that is being replaced costs a connection, and never the program.
+            key = tls.key_file
+            assert key is not None
+            text = key.read_bytes()
+            key.write_bytes(text[:40])
+            connection = gateway.uplink._connection
+            assert connection is not None
+            connection.drop()
+            await until(lambda: gateway.uplink._connection is not connection, "another attempt")
+            await gateway.keep(1)
+            key.write_bytes(text)
+            await gateway.until_empty()
+        assert len(set(other.arrived)) == 61
         async with sending(tmp_path / "none", broker.port, tls=Tls(tmp_path / "ca.pem")) as gateway:
             await gateway.keep(1)
             await asyncio.sleep(0.5)

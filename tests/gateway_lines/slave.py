@@ -196,6 +196,11 @@ class PtySlave:
         self._terminal = terminal
         asyncio.get_running_loop().add_reader(self._master, self._read)
 
+    @property
+    def terminal(self) -> int:
+        """The side of the gateway, as a file descriptor."""
+        return self._terminal
+
     def unplug(self) -> None:
         if self._master < 0:
             return

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import termios
 from collections.abc import Coroutine
 from pathlib import Path
 
@@ -53,6 +54,27 @@ async def test_both_parts_of_several_meters_are_read(tmp_path: Path) -> None:
             states = [line.health.state]
             assert (line.health.requests, line.health.replies, line.health.answering) == (9, 9, 3)
     assert [*states, line.health.state] == [LineState.UP, LineState.DOWN]
+
+
+@pytest.mark.asyncio
+async def test_a_port_that_does_not_send_never_sends_old_requests_later(tmp_path: Path) -> None:
+    """An adapter that hangs takes requests for hours; once it goes on, all would be answered."""
+    installed = meters(profile(), 1)
+    slave = Slave([1])
+    with _pty(slave, tmp_path) as port:
+        async with running(_endpoint(tmp_path), installed) as line:
+            await line.read(installed[0], Part.ENERGY, INTERVAL)
+            opened, asked = line.health.opened, len(slave.requests)
+            termios.tcflow(port.terminal, termios.TCOOFF)
+            for _ in range(5):
+                with pytest.raises(ReadFailed):
+                    await line.read(installed[0], Part.ENERGY, INTERVAL, 1)
+            assert line.health.opened > opened, "it is opened anew: that may wake it up"
+            termios.tcflow(port.terminal, termios.TCOON)
+            values = await line.read(installed[0], Part.ENERGY, INTERVAL)
+            assert values.values == energies(1)
+            whole = len(slave.requests) - asked
+            assert whole <= 4, "the blocks of one read, and one request that had been let go"
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ CAUGHT_BY = {
     "generation_not_raised": 3,
     "never_sent_again": 2,
     "outbox_not_synced": 6,
-    "purged_before_delivery": 6,
+    "purged_before_delivery": 7,
     "receipt_outside_the_transaction": 4,
     "restamp_lost": 2,
     "slot_marked_apart": 2,

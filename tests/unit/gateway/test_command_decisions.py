@@ -108,3 +108,15 @@ def test_any_bytes_are_answered(payload: bytes) -> None:
     found = decide("c1", payload, SITUATION)
     assert isinstance(found, Refuse)
     assert found.code is ResultCode.MALFORMED
+
+
+@pytest.mark.parametrize("instant", ["9999-12-31T23:00:0{}-14:00", "0001-01-01T00:00:0{}+14:00"])
+def test_an_instant_that_utc_cannot_name_is_malformed(instant: str) -> None:
+    """It would be remembered, and never be read back: the gateway would die of it at each start."""
+    payload = encode(READ).decode()
+    for old, new in ((READ.issued_at, 1), (READ.expires_at, 2)):
+        payload = payload.replace(f"{old:%Y-%m-%dT%H:%M:%SZ}", instant.format(new))
+    assert instant[:10] in payload
+    found = decide("c1", payload.encode(), UNSYNCED)
+    assert isinstance(found, Refuse)
+    assert (found.code, found.audited) == (ResultCode.MALFORMED, False)
