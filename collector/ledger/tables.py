@@ -143,6 +143,8 @@ transfers = Table(
     metadata,
     Column("point", ForeignKey("points.point"), primary_key=True),
     Column("from_at", Instant, primary_key=True),
+    # The newest version of a row is what holds: corrections are rows too.
+    Column("version", Integer, primary_key=True, autoincrement=False),
     Column("station", ForeignKey("stations.station"), nullable=False, index=True),
 )
 
@@ -152,6 +154,7 @@ inspections = Table(
     metadata,
     Column("meter", ForeignKey("meters.meter"), primary_key=True),
     Column("inspected_at", Instant, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
     Column("calibration_due", Date),
     Column("seals", Text, nullable=False),
 )
@@ -183,6 +186,7 @@ contract_terms = Table(
     metadata,
     Column("contract", ForeignKey("contracts.contract"), primary_key=True),
     Column("from_at", Instant, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
     Column("voltage_v", Integer, nullable=False),
     Column("households", Integer),
     Column("renters", Integer),
@@ -198,6 +202,7 @@ allocations = Table(
     Column("from_at", Instant, primary_key=True),
     Column("register", String(32), primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, primary_key=True, autoincrement=False),
     Column("price_group", String(64), nullable=False),
     Column("percent_hundredths", Integer),
     Column("kwh", BigInteger),
@@ -216,6 +221,7 @@ reading_days = Table(
     metadata,
     Column("book", ForeignKey("books.book"), primary_key=True),
     Column("from_at", Instant, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
     Column("reading_days", String(16), nullable=False),
 )
 
@@ -224,6 +230,7 @@ memberships = Table(
     metadata,
     Column("point", ForeignKey("points.point"), primary_key=True),
     Column("from_at", Instant, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
     Column("book", ForeignKey("books.book"), index=True),
     Column("position", String(64)),
 )
