@@ -31,6 +31,10 @@ def registry_import(
         list[Path] | None,
         typer.Option(help="A tariff file or folder with price groups beside the built-in ones."),
     ] = None,
+    correct: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Dated rows may correct stored ones; these are kept."),
+    ] = None,
 ) -> None:
     """Import stations, points, meters, contracts … (docs/registry-files.md): all rows or none."""
     settings = load_config_or_exit(config)
@@ -44,6 +48,7 @@ def registry_import(
             zone=settings.zone,
             dry_run=dry_run,
             tariffs=tariff or (),
+            correction=correct,
         )
     for warning in report.warnings:
         typer.echo(f"warning: {warning}", err=True)
@@ -64,6 +69,7 @@ def _summary(report: ImportReport) -> str:
             ("contracts ended", report.closed_contracts),
             ("completed", report.completed),
             ("customers corrected", report.corrected_customers),
+            ("rows corrected", report.corrected),
         )
         if count
     )

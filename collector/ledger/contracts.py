@@ -5,9 +5,10 @@ It must not judge whether a change is allowed: that is `collector.registry`.
 
 from collections.abc import Iterable
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, Table, insert, select, update
+from sqlalchemy import Connection, Select, Table, func, insert, select, update
 
 from collector.ledger.tables import (
     allocations,
@@ -84,17 +85,29 @@ class ContractRepository:
 
     def terms(self, of: Iterable[str] | None = None) -> list[ContractTerms]:
         """Terms by contract, then by instant: all, or of these contracts."""
-        query = _of(ContractTerms, contract_terms).order_by("contract", "from_at")
+        query = _of(ContractTerms, contract_terms).order_by(
+            "contract", "from_at", contract_terms.c.version
+        )
         if of is not None:
             query = query.where(contract_terms.c.contract.in_(list(of)))
-        return self._rows(ContractTerms, contract_terms, query)
+        return _newest(self._rows(ContractTerms, contract_terms, query), "contract", "from_at")
 
     def allocations(self, of: Iterable[str] | None = None) -> list[Allocation]:
         """Lists of prices by contract, instant, register and position."""
-        query = _of(Allocation, allocations).order_by("contract", "from_at", "register", "position")
+        query = (
+            _of(Allocation, allocations)
+            .add_columns(allocations.c.version)
+            .order_by("contract", "from_at", "register", "position")
+        )
         if of is not None:
             query = query.where(allocations.c.contract.in_(list(of)))
-        return self._rows(Allocation, allocations, query)
+        found = [(Allocation(*row[:-1]), row.version) for row in self._connection.execute(query)]
+        newest: dict[tuple[str, datetime], int] = {}
+        for one, version in found:
+            key = (one.contract, one.from_at)
+            newest[key] = max(version, newest.get(key, version))
+        # A list is corrected as a whole.
+        return [row for row, version in found if version == newest[row.contract, row.from_at]]
 
     def books(self) -> list[Book]:
         """Books by code."""
@@ -102,28 +115,32 @@ class ContractRepository:
 
     def reading_days(self) -> list[ReadingDays]:
         """Reading days by book, then by instant."""
-        query = _of(ReadingDays, reading_days).order_by("book", "from_at")
-        return [
+        query = _of(ReadingDays, reading_days).order_by("book", "from_at", reading_days.c.version)
+        found = [
             ReadingDays(book, from_at, _days(text))
             for book, from_at, text in self._connection.execute(query).all()
         ]
+        return _newest(found, "book", "from_at")
 
     def memberships(self, point: str | None = None) -> list[Membership]:
         """Memberships by point, then by instant: all, or those of a point."""
-        query = _of(Membership, memberships).order_by("point", "from_at")
+        query = _of(Membership, memberships).order_by("point", "from_at", memberships.c.version)
         if point is not None:
             query = query.where(memberships.c.point == point)
-        return self._rows(Membership, memberships, query)
+        return _newest(self._rows(Membership, memberships, query), "point", "from_at")
 
     def inspections(self, meters: Iterable[str] | None = None) -> list[Inspection]:
         """Inspections by meter, then by instant: all, or those of some meters."""
-        query = _of(Inspection, inspections).order_by("meter", "inspected_at")
+        query = _of(Inspection, inspections).order_by(
+            "meter", "inspected_at", inspections.c.version
+        )
         if meters is not None:
             query = query.where(inspections.c.meter.in_(list(meters)))
-        return [
+        found = [
             Inspection(meter, at, due, tuple(seals.split(_SEPARATOR)) if seals else ())
             for meter, at, due, seals in self._connection.execute(query).all()
         ]
+        return _newest(found, "meter", "inspected_at")
 
     def add_customers(self, rows: Iterable[Customer]) -> None:
         """Add customers that are not there yet."""
@@ -151,44 +168,53 @@ class ContractRepository:
                 .values(to_at=row.to_at)
             )
 
-    def add_terms(self, rows: Iterable[ContractTerms]) -> None:
+    def add_terms(self, rows: Iterable[ContractTerms], *, corrected: bool = False) -> None:
         """Add terms; their contracts must be there."""
-        self._insert(contract_terms, [asdict(row) for row in rows])
+        values = [asdict(row) for row in rows]
+        add_versions(
+            self._connection, contract_terms, values, ("contract", "from_at"), corrected=corrected
+        )
 
-    def add_allocations(self, rows: Iterable[Allocation]) -> None:
+    def add_allocations(self, rows: Iterable[Allocation], *, corrected: bool = False) -> None:
         """Add prices; their contracts must be there."""
-        self._insert(allocations, [asdict(row) for row in rows])
+        values = [asdict(row) for row in rows]
+        add_versions(
+            self._connection, allocations, values, ("contract", "from_at"), corrected=corrected
+        )
 
     def add_books(self, rows: Iterable[Book]) -> None:
         """Add books that are not there yet."""
         self._insert(books, [asdict(row) for row in rows])
 
-    def add_reading_days(self, rows: Iterable[ReadingDays]) -> None:
+    def add_reading_days(self, rows: Iterable[ReadingDays], *, corrected: bool = False) -> None:
         """Add reading days; their books must be there."""
-        self._insert(
-            reading_days,
-            [
-                {
-                    "book": row.book,
-                    "from_at": row.from_at,
-                    "reading_days": _SEPARATOR.join(str(day) for day in row.reading_days),
-                }
-                for row in rows
-            ],
-        )
+        values = [
+            {
+                "book": row.book,
+                "from_at": row.from_at,
+                "reading_days": _SEPARATOR.join(str(day) for day in row.reading_days),
+            }
+            for row in rows
+        ]
+        key = ("book", "from_at")
+        add_versions(self._connection, reading_days, values, key, corrected=corrected)
 
-    def add_memberships(self, rows: Iterable[Membership]) -> None:
+    def add_memberships(self, rows: Iterable[Membership], *, corrected: bool = False) -> None:
         """Add memberships; points and books must be there."""
-        self._insert(memberships, [asdict(row) for row in rows])
-
-    def add_inspections(self, rows: Iterable[Inspection]) -> None:
-        """Add inspections; their meters must be there."""
-        self._insert(
-            inspections, [asdict(row) | {"seals": _SEPARATOR.join(row.seals)} for row in rows]
+        values = [asdict(row) for row in rows]
+        add_versions(
+            self._connection, memberships, values, ("point", "from_at"), corrected=corrected
         )
+
+    def add_inspections(self, rows: Iterable[Inspection], *, corrected: bool = False) -> None:
+        """Add inspections; their meters must be there."""
+        values = [asdict(row) | {"seals": _SEPARATOR.join(row.seals)} for row in rows]
+        key = ("meter", "inspected_at")
+        add_versions(self._connection, inspections, values, key, corrected=corrected)
 
     def _rows(self, kind: type[_Value], table: Table, query: Select[Any]) -> list[_Value]:
-        assert len(fields(kind)) == len(table.columns)  # type: ignore[arg-type]
+        known = {one.name for one in fields(kind)}  # type: ignore[arg-type]
+        assert known == set(table.columns.keys()) - {"version"}
         return [kind(*row) for row in self._connection.execute(query).all()]
 
     def _insert(self, table: Table, rows: list[dict[str, Any]]) -> None:
@@ -199,6 +225,34 @@ class ContractRepository:
 def _of(kind: type, table: Table) -> Select[Any]:
     """The table's columns in the order of the value's fields."""
     return select(*(table.c[one.name] for one in fields(kind)))
+
+
+def add_versions(
+    connection: Connection,
+    table: Table,
+    rows: list[dict[str, Any]],
+    key: tuple[str, ...],
+    *,
+    corrected: bool,
+) -> None:
+    """Add rows as first versions, or as the next version of what has the same key."""
+    version: dict[tuple[Any, ...], int] = {}
+    for row in rows if corrected else ():
+        name = tuple(row[column] for column in key)
+        if name not in version:
+            same = (table.c[column] == value for column, value in zip(key, name, strict=True))
+            newest = connection.scalar(select(func.max(table.c.version)).where(*same))
+            version[name] = (newest or 0) + 1
+    if rows:
+        numbered = [
+            row | {"version": version.get(tuple(row[column] for column in key), 1)} for row in rows
+        ]
+        connection.execute(insert(table), numbered)
+
+
+def _newest(rows: Iterable[_Value], *key: str) -> list[_Value]:
+    """Of rows in the order of versions, the last one of each key."""
+    return list({tuple(getattr(row, name) for name in key): row for row in rows}.values())
 
 
 def _days(text: str) -> tuple[ReadingDay, ...]:

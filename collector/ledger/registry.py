@@ -19,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 
+from collector.ledger.contracts import add_versions
 from collector.ledger.tables import (
     installation_indices,
     installations,
@@ -209,11 +210,13 @@ class RegistryRepository:
     def transfers(self, station: str | None = None) -> list[Transfer]:
         """Transfers by point, then by instant: all, or of points that ever were at the station."""
         query = select(transfers.c.point, transfers.c.from_at, transfers.c.station).order_by(
-            transfers.c.point, transfers.c.from_at
+            transfers.c.point, transfers.c.from_at, transfers.c.version
         )
         if station is not None:
             query = query.join(points, points.c.point == transfers.c.point).where(ever_at(station))
-        return [Transfer(*row) for row in self._connection.execute(query).all()]
+        found = (Transfer(*row) for row in self._connection.execute(query).all())
+        # The last version of each is what holds.
+        return list({(row.point, row.from_at): row for row in found}.values())
 
     def add_stations(self, rows: Iterable[Station]) -> None:
         """Add stations that are not there yet."""
@@ -255,12 +258,13 @@ class RegistryRepository:
             )
             waiting = [row for row in waiting if row.parent in absent]
 
-    def add_transfers(self, rows: Iterable[Transfer]) -> None:
-        """Add transfers; points and stations must be there."""
-        self._insert(
-            transfers,
-            [{"point": row.point, "from_at": row.from_at, "station": row.station} for row in rows],
-        )
+    def add_transfers(self, rows: Iterable[Transfer], *, corrected: bool = False) -> None:
+        """Add transfers, or their next versions; points and stations must be there."""
+        values = [
+            {"point": row.point, "from_at": row.from_at, "station": row.station} for row in rows
+        ]
+        key = ("point", "from_at")
+        add_versions(self._connection, transfers, values, key, corrected=corrected)
 
     def complete_stations(self, rows: Iterable[Station]) -> None:
         """Write kind, unit and feeder of stations of which they were not known."""

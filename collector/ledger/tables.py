@@ -144,6 +144,8 @@ transfers = Table(
     metadata,
     Column("point", ForeignKey("points.point"), primary_key=True),
     Column("from_at", Instant, primary_key=True),
+    # The newest version of a row is what holds: corrections are rows too.
+    Column("version", Integer, primary_key=True, autoincrement=False),
     Column("station", ForeignKey("stations.station"), nullable=False, index=True),
 )
 
@@ -153,6 +155,7 @@ inspections = Table(
     metadata,
     Column("meter", ForeignKey("meters.meter"), primary_key=True),
     Column("inspected_at", Instant, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
     Column("calibration_due", Date),
     Column("seals", Text, nullable=False),
 )
@@ -184,6 +187,7 @@ contract_terms = Table(
     metadata,
     Column("contract", ForeignKey("contracts.contract"), primary_key=True),
     Column("from_at", Instant, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
     Column("voltage_v", Integer, nullable=False),
     Column("households", Integer),
     Column("renters", Integer),
@@ -199,6 +203,7 @@ allocations = Table(
     Column("from_at", Instant, primary_key=True),
     Column("register", String(32), primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, primary_key=True, autoincrement=False),
     Column("price_group", String(64), nullable=False),
     Column("percent_hundredths", Integer),
     Column("kwh", BigInteger),
@@ -217,6 +222,7 @@ reading_days = Table(
     metadata,
     Column("book", ForeignKey("books.book"), primary_key=True),
     Column("from_at", Instant, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
     Column("reading_days", String(16), nullable=False),
 )
 
@@ -225,6 +231,7 @@ memberships = Table(
     metadata,
     Column("point", ForeignKey("points.point"), primary_key=True),
     Column("from_at", Instant, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
     Column("book", ForeignKey("books.book"), index=True),
     Column("position", String(64)),
 )

@@ -4,12 +4,13 @@ It reads the files and opens the transaction; it must not judge rows, which `col
 does.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from collector.civil import DEFAULT_ZONE, zone_info
+from collector.civil import DEFAULT_ZONE, format_instant, zone_info
 from collector.errors import InvalidRequest
 from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.audit import AuditEntry
@@ -42,6 +43,7 @@ class ImportReport:
     closed_contracts: int = 0
     completed: int = 0
     corrected_customers: int = 0
+    corrected: int = 0
 
 
 def import_registry(  # noqa: PLR0913  one parameter per fact
@@ -53,27 +55,32 @@ def import_registry(  # noqa: PLR0913  one parameter per fact
     zone: str = DEFAULT_ZONE,
     dry_run: bool = False,
     tariffs: Sequence[Path] = (),
+    correction: str | None = None,
 ) -> ImportReport:
     """Import the CSV files of a folder, or a workbook's sheets: all rows, or none if one is wrong.
 
     Dates mean the first instant of that day in `zone`. The same files again change nothing. Price
-    groups are those of the built-in tariffs and of `tariffs`. Raises InvalidRequest where there
-    are no files or they are not what they should be.
+    groups are those of the built-in tariffs and of `tariffs`. `correction` is the reason why dated
+    rows may say otherwise than what is stored; what they replace is kept. Raises InvalidRequest
+    where there are no files or they are not what they should be.
     """
     zone_info(zone)
+    if correction is not None and not correction.strip():
+        raise InvalidRequest("a correction needs a reason", hint="say what was wrong, and why")
     is_workbook = source.suffix.lower() == WORKBOOK_SUFFIX
     texts = read_workbook(source, file_names()) if is_workbook else _texts(source)
     files = parse_files(texts, zone)
     groups = price_groups(load_tariffs(tariffs)) if files.allocations else frozenset()
     if dry_run:
         with ledger.read() as uow:
-            changes = _plan(uow, files, groups)
+            changes = _plan(uow, files, groups, correcting=correction is not None)
         return _report(changes, written=False, sheets=is_workbook)
     with ledger.begin() as uow:
         uow.registry.lock()
-        changes = _plan(uow, files, groups)
+        changes = _plan(uow, files, groups, correcting=correction is not None)
         if not changes.errors:
             _write(uow, changes)
+            _correct(uow, changes)
             report = _report(changes, written=True, sheets=is_workbook)
             detail: dict[str, object] = {
                 "added": report.added,
@@ -84,13 +91,23 @@ def import_registry(  # noqa: PLR0913  one parameter per fact
                 # Who, never what: the audit trail outlives a person's data.
                 codes = [row.customer for row in changes.corrected_customers]
                 detail["corrected_customers"] = codes[:NAMED_MAX]
+            if changes.corrected:
+                detail["reason"] = correction
+                detail["corrected"] = [
+                    f"{kind} {_key(row)}"
+                    for kind, rows in changes.corrected.items()
+                    for row in rows
+                ][:NAMED_MAX]
             uow.audit.add(AuditEntry(now, actor, "registry.import", "registry", detail))
             return report
     return _report(changes, written=False, sheets=is_workbook)
 
 
-def _plan(uow: UnitOfWork, files: RegistryFiles, groups: Collection[str]) -> RegistryChanges:
-    return plan_changes(uow.registry.load(), files, uow.contracts.load(), groups)
+def _plan(
+    uow: UnitOfWork, files: RegistryFiles, groups: Collection[str], *, correcting: bool
+) -> RegistryChanges:
+    stored, contracts = uow.registry.load(), uow.contracts.load()
+    return plan_changes(stored, files, contracts, groups, correcting=correcting)
 
 
 def _texts(folder: Path) -> Mapping[str, str]:
@@ -142,6 +159,25 @@ def _write(uow: UnitOfWork, changes: RegistryChanges) -> None:
     contracts.add_memberships(changes.memberships)
 
 
+def _correct(uow: UnitOfWork, changes: RegistryChanges) -> None:
+    writers: dict[str, Callable[..., None]] = {
+        "transfers": uow.registry.add_transfers,
+        "inspections": uow.contracts.add_inspections,
+        "terms": uow.contracts.add_terms,
+        "allocations": uow.contracts.add_allocations,
+        "reading_days": uow.contracts.add_reading_days,
+        "memberships": uow.contracts.add_memberships,
+    }
+    for kind, rows in changes.corrected.items():
+        writers[kind](rows, corrected=True)
+
+
+def _key(row: Any) -> str:  # noqa: ANN401  rows of many kinds
+    """Name and instant of a dated row; both come first in all of them."""
+    name, at = (getattr(row, one.name) for one in fields(row)[:2])
+    return f"{name} {format_instant(at)}"
+
+
 def _report(changes: RegistryChanges, *, written: bool, sheets: bool) -> ImportReport:
     always = {"stations", "points", "meters", "installations", "multipliers"}
     kinds = {one.name for one in fields(RegistryFiles)} - {"errors"}
@@ -163,4 +199,5 @@ def _report(changes: RegistryChanges, *, written: bool, sheets: bool) -> ImportR
         len(changes.closed_contracts),
         len(changes.completed_stations) + len(changes.completed_meters),
         len(changes.corrected_customers),
+        sum(len(rows) for rows in changes.corrected.values()),
     )

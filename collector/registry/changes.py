@@ -37,12 +37,15 @@ def plan_changes(
     files: RegistryFiles,
     contracts: ContractRegistry | None = None,
     price_groups: Collection[str] = (),
+    *,
+    correcting: bool = False,
 ) -> RegistryChanges:
     """What the files add to what is stored; with any error nothing of it may be written.
 
-    `price_groups` are those that tariffs have.
+    `price_groups` are those that tariffs have. With `correcting` rows of dated files may say
+    otherwise than what is stored under the same name and instant; they are its next version.
     """
-    changes = RegistryChanges(errors=list(files.errors))
+    changes = RegistryChanges(correcting=correcting, errors=list(files.errors))
     changes.stations = added(
         "stations.csv",
         files.stations,
@@ -90,6 +93,7 @@ def plan_changes(
         {(row.point, row.from_at): row for row in stored.transfers},
         lambda value: (value.point, value.from_at),
         changes,
+        correctable=True,
     )
     _check_transfers(stored, files, changes)
     plan_contracts(contracts or ContractRegistry(), files, points, price_groups, changes)
@@ -140,7 +144,8 @@ def _check_transfers(stored: Registry, files: RegistryFiles, changes: RegistryCh
     given = {(row.value.point, row.value.from_at): row for row in files.transfers}
     by_point: dict[str, list[tuple[int, Transfer]]] = {}
     for row in stored.transfers:
-        by_point.setdefault(row.point, []).append((0, row))
+        if not (changes.correcting and (row.point, row.from_at) in given):
+            by_point.setdefault(row.point, []).append((0, row))
     for key, located in given.items():
         if not any(key[1] == row.from_at for _, row in by_point.get(key[0], ())):
             by_point.setdefault(key[0], []).append((located.row, located.value))
@@ -151,7 +156,8 @@ def _check_transfers(stored: Registry, files: RegistryFiles, changes: RegistryCh
             if number and point.role is Role.HEAD:
                 reason = "a head point stays: it measures its own station"
                 fail(changes, "transfers.csv", number, "point", reason)
-            elif number and row.station == station:
+            elif number and row.station == station and not changes.correcting:
+                # As a correction it says that the transfer never was.
                 reason = f"{name!r} is at {station!r} then already"
                 fail(changes, "transfers.csv", number, "station", reason)
             station = row.station

@@ -62,16 +62,18 @@ def plan_contracts(
 
 
 def _plan_dated(stored: ContractRegistry, files: RegistryFiles, changes: RegistryChanges) -> None:
+    corrected = {_price(row)[:2] for row in changes.corrected.get("allocations", ())}
     changes.terms = added(
         "terms.csv",
         files.terms,
         {(row.contract, row.from_at): row for row in stored.terms},
         lambda row: (row.contract, row.from_at),
         changes,
+        correctable=True,
     )
     changes.allocations = added(
         "allocations.csv",
-        files.allocations,
+        [row for row in files.allocations if _price(row.value)[:2] not in corrected],
         {_price(row): row for row in stored.allocations},
         _price,
         changes,
@@ -83,6 +85,7 @@ def _plan_dated(stored: ContractRegistry, files: RegistryFiles, changes: Registr
         {(row.book, row.from_at): row for row in stored.reading_days},
         lambda row: (row.book, row.from_at),
         changes,
+        correctable=True,
     )
     changes.memberships = added(
         "memberships.csv",
@@ -90,6 +93,7 @@ def _plan_dated(stored: ContractRegistry, files: RegistryFiles, changes: Registr
         {(row.point, row.from_at): row for row in stored.memberships},
         lambda row: (row.point, row.from_at),
         changes,
+        correctable=True,
     )
     changes.inspections = added(
         "inspections.csv",
@@ -97,6 +101,7 @@ def _plan_dated(stored: ContractRegistry, files: RegistryFiles, changes: Registr
         {(row.meter, row.inspected_at): row for row in stored.inspections},
         lambda row: (row.meter, row.inspected_at),
         changes,
+        correctable=True,
     )
 
 
@@ -220,16 +225,29 @@ def _check_allocations(
                 sorted(price_groups)
             )
             fail(changes, "allocations.csv", located.row, "price_group", reason)
-    before = {_price(row) for row in stored.allocations}
-    begun = {key[:2] for key in before}
+    begun: dict[tuple[str, datetime], set[Allocation]] = {}
+    for row in stored.allocations:
+        begun.setdefault((row.contract, row.from_at), set()).add(row)
     for key, of_list in lists.items():
-        if key in begun:
-            for located in of_list:
-                if _price(located.value) not in before:
-                    reason = "the list of that instant is stored and whole: begin one later"
-                    fail(changes, "allocations.csv", located.row, "from_at", reason)
-            continue
-        _check_list(of_list, changes)
+        if key not in begun:
+            _check_list(of_list, changes)
+        elif not changes.correcting:
+            _check_stored(of_list, begun[key], changes)
+        elif {located.value for located in of_list} != begun[key]:
+            # A list is corrected as a whole.
+            _check_list(of_list, changes)
+            corrected = changes.corrected.setdefault("allocations", [])
+            corrected += [located.value for located in of_list]
+
+
+def _check_stored(
+    of_list: list[Located[Allocation]], stored: set[Allocation], changes: RegistryChanges
+) -> None:
+    before = {_price(row) for row in stored}
+    for located in of_list:
+        if _price(located.value) not in before:
+            reason = "the list of that instant is stored and whole: begin one later"
+            fail(changes, "allocations.csv", located.row, "from_at", reason)
 
 
 def _check_list(of_list: list[Located[Allocation]], changes: RegistryChanges) -> None:

@@ -58,6 +58,9 @@ class RegistryChanges:
     completed_meters: list[Meter] = field(default_factory=list)
     closed_contracts: list[Contract] = field(default_factory=list)
     corrected_customers: list[Customer] = field(default_factory=list)
+    # Rows that take the place of stored ones, by kind, where the import says that it corrects.
+    correcting: bool = False
+    corrected: dict[str, list[Any]] = field(default_factory=dict)
     unchanged: int = 0
     errors: list[RowError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -72,11 +75,13 @@ def added(  # noqa: PLR0913  one parameter per fact
     *,
     fillable: Iterable[str] = (),
     completed: list[_Value] | None = None,
+    correctable: bool = False,
 ) -> list[_Value]:
     """The rows that are new; those that contradict what is stored or each other are errors.
 
     An empty cell of a `fillable` field says nothing; where nothing is stored either, the field may
-    be said later: such rows go to `completed`.
+    be said later: such rows go to `completed`. Rows of a `correctable` file that differ from what
+    is stored go to `corrected` where the import corrects.
     """
     seen: dict[Any, int] = {}
     new: list[_Value] = []
@@ -93,6 +98,8 @@ def added(  # noqa: PLR0913  one parameter per fact
                 changes.unchanged += 1
             elif completed is not None and _filled(stored[name], value, fillable) == value:
                 completed.append(value)
+            elif correctable and changes.correcting:
+                changes.corrected.setdefault(file.removesuffix(".csv"), []).append(value)
             else:
                 contradicted(changes, file, located.row, stored[name], value)
     return new

@@ -149,11 +149,11 @@ def test_imports_at_the_same_time_cannot_install_a_meter_twice(
     import_files(ledger, tmp_path / "first", {**FILES, "installations.csv": head})
     meeting = threading.Barrier(2)
 
-    def plan_together(*facts: Any) -> RegistryChanges:  # noqa: ANN401
+    def plan_together(*facts: Any, correcting: bool) -> RegistryChanges:  # noqa: ANN401
         # Both look at what is stored before either writes, unless one has to wait for the other.
         with contextlib.suppress(threading.BrokenBarrierError):
             meeting.wait(0.5)
-        return plan_changes(*facts)
+        return plan_changes(*facts, correcting=correcting)
 
     monkeypatch.setattr(registry_import, "plan_changes", plan_together)
 

@@ -303,6 +303,66 @@ def test_a_contract_ends_and_a_customers_name_is_put_right(golden: Ledger, tmp_p
     assert "Hoà" not in repr(entry)
 
 
+CORRECTIONS = {
+    "terms.csv": ["HD-001,2026-01-01,220,4,,,"],
+    "allocations.csv": ["HD-001,2026-01-01,1-0:1.8.0,1,100,,business"],
+    "memberships.csv": ["SL01/a,2026-01-01,SL-A01,A7"],
+    "reading_days.csv": ["SL-A01,2025-12-01,19"],
+    "transfers.csv": ["SL01/a,2026-10-01,SL01"],
+    "inspections.csv": ["M-A,2025-12-20T09:00:00+07:00,2030-12-31,"],
+}
+
+
+def test_a_correction_takes_the_place_of_a_row_and_keeps_it(golden: Ledger, tmp_path: Path) -> None:
+    files = {
+        name: "\n".join([GOLDEN_FILES[name].splitlines()[0], *rows, ""])
+        for name, rows in CORRECTIONS.items()
+    }
+    assert {error.file for error in import_files(golden, tmp_path / "in", files).errors} == {*files}
+    for reason in ("", "  "):
+        with pytest.raises(InvalidRequest, match="needs a reason"):
+            import_registry(golden, tmp_path / "in", "x", NOW, zone=ZONE, correction=reason)
+    for _ in range(2):
+        # The same correction again changes nothing.
+        report = import_registry(
+            golden, tmp_path / "in", "tester", NOW, zone=ZONE, correction="typed wrongly"
+        )
+        assert report.errors == ()
+    assert (report.corrected, report.unchanged) == (0, 6)
+    held = point_at(golden, "SL01/a", midnight("2026-10-02"))
+    assert held.station == "SL01", "the transfer never was"
+    held = point_at(golden, "SL01/a", midnight("2026-02-01"))
+    assert held.terms is not None
+    assert held.membership is not None
+    assert (held.terms.households, held.membership.position) == (4, "A7")
+    assert [(row.price_group, row.percent_hundredths) for row in held.allocation] == [
+        ("business", 100_00)
+    ]
+    [period] = book_periods(golden, "SL-A01", date(2026, 9, 1), ZONE)
+    assert period.reading_day == 19
+    export(golden, tmp_path / "out")
+    assert contents(tmp_path / "out")["inspections.csv"].splitlines()[1] == (
+        "M-A,2025-12-20T09:00:00+07:00,2030-12-31,"
+    )
+    with golden._engine.connect() as connection:
+        for table, kept in (("contract_terms", 8), ("allocations", 14), ("memberships", 7)):
+            assert connection.scalar(text(f"SELECT count(*) FROM {table}")) == kept
+    with golden.read() as uow:
+        entry = next(one for one in uow.audit.newest(5) if "reason" in one.detail)
+    assert entry.detail["reason"] == "typed wrongly"
+    assert "terms HD-001 2025-12-31T17:00:00Z" in entry.detail["corrected"]
+
+
+def test_a_correction_is_checked_like_anything_else(golden: Ledger, tmp_path: Path) -> None:
+    header = GOLDEN_FILES["allocations.csv"].splitlines()[0]
+    (tmp_path / "allocations.csv").write_text(
+        f"{header}\nHD-001,2026-01-01,1-0:1.8.0,1,99,,business\n"
+    )
+    report = import_registry(golden, tmp_path, "x", NOW, zone=ZONE, correction="typed wrongly")
+    assert [error.column for error in report.errors] == ["percent"]
+    assert not report.written
+
+
 def test_what_held_for_a_point(golden: Ledger) -> None:
     early = point_at(golden, "SL01/a", midnight("2026-08-14"))
     assert early.contract is not None

@@ -92,7 +92,8 @@ def _create_contracts() -> None:
         sa.Column("renters", sa.Integer()),
         sa.Column("renters_undeclared", sa.Boolean(), nullable=False),
         sa.Column("registered_w", sa.BigInteger()),
-        sa.PrimaryKeyConstraint("contract", "from_at", name=op.f("pk_contract_terms")),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("contract", "from_at", "version", name=op.f("pk_contract_terms")),
         sa.ForeignKeyConstraint(
             ["contract"], ["contracts.contract"], name=op.f("fk_contract_terms_contract_contracts")
         ),
@@ -106,8 +107,9 @@ def _create_contracts() -> None:
         sa.Column("price_group", sa.String(64), nullable=False),
         sa.Column("percent_hundredths", sa.Integer()),
         sa.Column("kwh", sa.BigInteger()),
+        sa.Column("version", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint(
-            "contract", "from_at", "register", "position", name=op.f("pk_allocations")
+            "contract", "from_at", "register", "position", "version", name=op.f("pk_allocations")
         ),
         sa.ForeignKeyConstraint(
             ["contract"], ["contracts.contract"], name=op.f("fk_allocations_contract_contracts")
@@ -127,7 +129,8 @@ def _create_books() -> None:
         sa.Column("book", sa.String(64), nullable=False),
         sa.Column("from_at", sa.BigInteger(), nullable=False),
         sa.Column("reading_days", sa.String(16), nullable=False),
-        sa.PrimaryKeyConstraint("book", "from_at", name=op.f("pk_reading_days")),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("book", "from_at", "version", name=op.f("pk_reading_days")),
         sa.ForeignKeyConstraint(["book"], ["books.book"], name=op.f("fk_reading_days_book_books")),
     )
     op.create_table(
@@ -136,7 +139,8 @@ def _create_books() -> None:
         sa.Column("from_at", sa.BigInteger(), nullable=False),
         sa.Column("book", sa.String(64)),
         sa.Column("position", sa.String(64)),
-        sa.PrimaryKeyConstraint("point", "from_at", name=op.f("pk_memberships")),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("point", "from_at", "version", name=op.f("pk_memberships")),
         sa.ForeignKeyConstraint(
             ["point"], ["points.point"], name=op.f("fk_memberships_point_points")
         ),
@@ -151,7 +155,8 @@ def _create_places() -> None:
         sa.Column("point", sa.String(64), nullable=False),
         sa.Column("from_at", sa.BigInteger(), nullable=False),
         sa.Column("station", sa.String(64), nullable=False),
-        sa.PrimaryKeyConstraint("point", "from_at", name=op.f("pk_transfers")),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("point", "from_at", "version", name=op.f("pk_transfers")),
         sa.ForeignKeyConstraint(
             ["point"], ["points.point"], name=op.f("fk_transfers_point_points")
         ),
@@ -166,7 +171,8 @@ def _create_places() -> None:
         sa.Column("inspected_at", sa.BigInteger(), nullable=False),
         sa.Column("calibration_due", sa.Date()),
         sa.Column("seals", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("meter", "inspected_at", name=op.f("pk_inspections")),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("meter", "inspected_at", "version", name=op.f("pk_inspections")),
         sa.ForeignKeyConstraint(
             ["meter"], ["meters.meter"], name=op.f("fk_inspections_meter_meters")
         ),
