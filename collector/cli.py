@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from collector import command_cli, config_cli, rating_cli, vee_cli
+from collector import command_cli, config_cli, export_cli, rating_cli, vee_cli
 from collector.app import Role, configure_logging, open_ledger, open_link, open_store
 from collector.app import run as run_collector
 from collector.cli_common import (
@@ -46,6 +46,7 @@ app.add_typer(key_app, name="key")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(command_cli.app, name="command")
 app.add_typer(config_cli.app, name="config")
+app.add_typer(export_cli.app, name="export")
 app.add_typer(rating_cli.tariffs_app, name="tariffs")
 app.command()(rating_cli.rate)
 app.add_typer(vee_cli.app, name="vee")

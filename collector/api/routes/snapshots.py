@@ -14,7 +14,7 @@ from collector.api.models import SnapshotList, SnapshotRequest, SnapshotView
 from collector.billing.exports.csv_export import snapshot_csv
 from collector.billing.exports.json_export import snapshot_json
 from collector.billing.values import SnapshotHead
-from collector.operations import snapshots
+from collector.operations import exports, snapshots
 from collector.operations.keys import KeyIdentity, Scope
 from collector.web.context import ContextParameter
 from collector.web.problems import responses
@@ -105,6 +105,27 @@ def lines_json(snapshot_id: SnapshotId, request: Request, context: ContextParame
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=_headers(head, "json"))
     lines = snapshots.snapshot_lines(context.ledger, snapshot_id)
     return _streamed(snapshot_json(head, lines), "application/json", _headers(head, "json"))
+
+
+@router.get(
+    "/{snapshot_id}/cmis.xml",
+    summary="A snapshot as a reading file (GCS) for CMIS",
+    response_class=StreamingResponse,
+    responses=responses(404, 422)
+    | {200: {"content": {"application/xml": {"schema": {"type": "string"}}}}},
+)
+def cmis_xml(
+    snapshot_id: SnapshotId,
+    context: ContextParameter,
+    key: Annotated[KeyIdentity, Security(needs(Scope.READ))],
+) -> Response:
+    """`Table1` rows with their inline XSD. The file's hash and what of it is not filled are in the
+    audit trail before its last piece is sent."""
+    by = exports.By(key.name, context.now(), context.zone)
+    export = exports.export_cmis(context.ledger, snapshot_id, by)
+    # What is known of points may change: it is no copy that can be kept under a snapshot's hash.
+    headers = {name: text for name, text in _headers(export.head, "xml").items() if name != "ETag"}
+    return _streamed(export.pieces, "application/xml", headers)
 
 
 def _headers(head: SnapshotHead, form: str) -> dict[str, str]:

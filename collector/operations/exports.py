@@ -1,0 +1,183 @@
+"""Hand-over files of a snapshot: made as they are read, each with its entry in the audit trail.
+
+It fetches, hashes and records; it must not know what a file looks like inside.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from collector.billing.exports.cmis.fill import Filler, Tally, fresh_rows
+from collector.billing.exports.cmis.rows import cmis_rows
+from collector.billing.exports.cmis.table1 import Table1Reader, own_form, write_table1
+from collector.billing.exports.cmis.values import CmisContext, PointPaper
+from collector.billing.values import SnapshotHead
+from collector.civil import civil_day, day_start, format_instant
+from collector.errors import InvalidRequest
+from collector.ledger import Ledger
+from collector.ledger.audit import AuditEntry
+from collector.operations.snapshots import get_snapshot, snapshot_lines
+
+
+@dataclass(slots=True)
+class Export:
+    """A file on its way: its pieces, once, and what is known of it when they were consumed."""
+
+    pieces: Iterator[bytes]
+    head: SnapshotHead
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who asks for a file, when, in which zone its days are."""
+
+    actor: str
+    now: datetime
+    zone: str
+
+
+def export_cmis(ledger: Ledger, snapshot_id: str, by: By) -> Export:
+    """A new GCS file of a snapshot. Raises NotFound, and InvalidRequest for a period that does
+    not begin and end at midnight, both at once."""
+    head = get_snapshot(ledger, snapshot_id)
+    context = _cmis_context(ledger, head, by.zone)
+    tally = Tally()
+    ours = cmis_rows(snapshot_lines(ledger, snapshot_id), context)
+    pieces = write_table1(own_form(), fresh_rows(ours, context, tally))
+    return Export(recorded(ledger, pieces, _entry("export.cmis", head, by, tally)), head, tally)
+
+
+def fill_cmis(
+    ledger: Ledger,
+    snapshot_id: str,
+    theirs: BinaryIO,
+    name: str,
+    by: By,
+    *,
+    from_their_index: bool = False,
+) -> Export:
+    """The GCS file `theirs`, filled from a snapshot, row by row as it is read.
+
+    Raises NotFound and InvalidRequest; the latter also while pieces are consumed, and what was
+    consumed before then is of no use: see `write_file`.
+    """
+    head = get_snapshot(ledger, snapshot_id)
+    context = _cmis_context(ledger, head, by.zone)
+    source = _Hashed(theirs)
+    reader = Table1Reader(source, name)
+    filler = Filler(
+        reader.form,
+        cmis_rows(snapshot_lines(ledger, snapshot_id), context),
+        context,
+        from_their_index=from_their_index,
+    )
+    pieces = write_table1(reader.form, filler.rows(reader.rows()))
+    entry = _entry(
+        "export.cmis",
+        head,
+        by,
+        filler.tally,
+        lambda: {"source_sha256": source.digest.hexdigest(), "from_their_index": from_their_index},
+    )
+    return Export(recorded(ledger, pieces, entry), head, filler.tally)
+
+
+def recorded(
+    ledger: Ledger, pieces: Iterable[bytes], entry: Callable[[str, int], AuditEntry]
+) -> Iterator[bytes]:
+    """The pieces; the last is held back until `entry(sha256, bytes)` is in the audit trail.
+
+    So whoever holds a whole file finds it there; one that broke off is not.
+    """
+    digest, size, held = hashlib.sha256(), 0, b""
+    for piece in pieces:
+        digest.update(piece)
+        size += len(piece)
+        if held:
+            yield held
+        held = piece
+    with ledger.begin() as uow:
+        uow.audit.add(entry(digest.hexdigest(), size))
+    yield held
+
+
+def write_file(pieces: Iterable[bytes], output: Path) -> None:
+    """Write a file whole or not at all; what was there before is replaced. Raises InvalidRequest.
+
+    It has customers' names in it: only its owner may read it.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=output.parent, delete=False) as stream:
+            part = Path(stream.name)
+            try:
+                stream.writelines(pieces)
+                stream.flush()
+                part.replace(output)
+            finally:
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        raise InvalidRequest(
+            f"{output} cannot be written: {error.strerror}", hint="name a file in a folder of yours"
+        ) from error
+
+
+def _entry(
+    action: str,
+    head: SnapshotHead,
+    by: By,
+    tally: Tally,
+    more: Callable[[], Mapping[str, Any]] = dict,
+) -> Callable[[str, int], AuditEntry]:
+    def made(sha256: str, size: int) -> AuditEntry:
+        detail = {
+            "snapshot_sha256": head.sha256,
+            "rows": tally.rows,
+            "filled": tally.filled,
+            "disagreements": tally.by_reason(),
+            "bytes": size,
+            "sha256": sha256,
+            **more(),
+        }
+        return AuditEntry(by.now, by.actor, action, head.id, detail)
+
+    return made
+
+
+def _cmis_context(ledger: Ledger, head: SnapshotHead, zone: str) -> CmisContext:
+    first_day, end_day = civil_day(head.from_at, zone), civil_day(head.to_at, zone)
+    for day, at in ((first_day, head.from_at), (end_day, head.to_at)):
+        if day_start(day, zone) != at:
+            raise InvalidRequest(
+                f"the snapshot's period has {format_instant(at)}, which is no midnight in {zone}",
+                hint="CMIS bills whole days: make a snapshot from midnight to midnight",
+            )
+    with ledger.read() as uow:
+        points = uow.registry.points(head.station)
+        meters = uow.registry.meters(head.station)
+    return CmisContext(
+        first_day=first_day,
+        # CMIS's dates are both included; a snapshot ends where the next begins.
+        last_day=end_day - timedelta(days=1),
+        roll_overs_wh={meter.meter: meter.roll_over_wh for meter in meters},
+        papers={
+            point.point: PointPaper(station=point.station, name=point.name) for point in points
+        },
+    )
+
+
+class _Hashed:
+    """A stream that is hashed as it is read."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self.digest.update(content)
+        return content
