@@ -16,6 +16,8 @@ FIGURES = (
     "intake_influx",
     "snapshot_10k",
     "bill_previews_10k",
+    "export_cmis_10k",
+    "export_xlsx_10k",
     "vee_month_10k",
     "line_scan",
     "line_scan_dead",

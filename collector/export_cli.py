@@ -14,6 +14,8 @@ import typer
 
 from collector.app import open_ledger
 from collector.billing.exports.cmis.fill import Tally
+from collector.billing.exports.xlsx import previews_xlsx
+from collector.billing.rating.pieces import PriceSplit
 from collector.civil import zone_info
 from collector.cli_common import ConfigOption, actor, load_config_or_exit, reported
 from collector.clock import system_now
@@ -22,7 +24,9 @@ from collector.console.export_text import disagreement_text, tally_text
 from collector.console.locale import speech
 from collector.errors import InvalidRequest
 from collector.operations import exports
-from collector.rating_cli import Language
+from collector.operations.rating import rate_file
+from collector.operations.tariffs import load_tariffs
+from collector.rating_cli import Language, SplitOption, TariffOption
 
 LOOK_AT = 3
 
@@ -85,6 +89,45 @@ def cmis(  # noqa: PLR0913  one parameter per option
         typer.echo(disagreement_text(one, words), err=True)
     if export.tally.disagreements:
         raise typer.Exit(LOOK_AT)
+
+
+@app.command()
+def xlsx(config: ConfigOption, snapshot: SnapshotOption, output: OutputOption) -> None:
+    """Write a snapshot as a workbook, with the sum of each register."""
+    settings = load_config_or_exit(config)
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        export = exports.export_xlsx(ledger, snapshot, _by(settings))
+        exports.write_file(export.pieces, output)
+    typer.echo(f"{export.tally.rows} rows of snapshot {export.head.id} in {output}")
+
+
+@app.command()
+def bills(
+    config: ConfigOption,
+    determinants: Annotated[
+        Path, typer.Option("--input", "-i", help="Determinants, .json or .csv (docs/rating.md).")
+    ],
+    output: OutputOption,
+    tariff: TariffOption = None,
+    split: SplitOption = PriceSplit.INDEX,
+) -> None:
+    """Rate a file and write the bill previews as a workbook (.xlsx) or to print (.pdf)."""
+    settings = load_config_or_exit(config)
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        write = _WRITERS.get(output.suffix.lower())
+        if write is None:
+            raise InvalidRequest(
+                f"{output} is neither .xlsx nor .pdf", hint="its name says what is written"
+            )
+        previews = rate_file(determinants, load_tariffs(tariff or ()), split, None).previews
+        pieces = exports.export_bills(ledger, previews, determinants.name, _by(settings), write)
+        exports.write_file(pieces, output)
+    typer.echo(f"{len(previews)} bill previews in {output}")
+
+
+_WRITERS: dict[str, exports.WritePreviews] = {".xlsx": previews_xlsx}
 
 
 def _report(tally: Tally) -> bytes:

@@ -5,22 +5,31 @@ It fetches, hashes and records; it must not know what a file looks like inside.
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from collector.billing.exports.cmis.fill import Filler, Tally, fresh_rows
 from collector.billing.exports.cmis.rows import cmis_rows
 from collector.billing.exports.cmis.table1 import Table1Reader, own_form, write_table1
 from collector.billing.exports.cmis.values import CmisContext, PointPaper
+from collector.billing.exports.xlsx import check_rows, previews_xlsx, snapshot_xlsx
+from collector.billing.rating.preview import BillPreview
 from collector.billing.values import SnapshotHead
-from collector.civil import civil_day, day_start, format_instant
+from collector.civil import civil_day, day_start, format_instant, zone_info
 from collector.errors import InvalidRequest
 from collector.ledger import Ledger
 from collector.ledger.audit import AuditEntry
 from collector.operations.snapshots import get_snapshot, snapshot_lines
+
+# A workbook of a large station is held in memory, one of a district is not.
+SPOOLED_BYTES_MAX = 8 * 1024 * 1024
+PIECE_BYTES = 64 * 1024
+
+WritePreviews = Callable[[Iterable[BillPreview], datetime, BinaryIO, str], int]
 
 
 @dataclass(slots=True)
@@ -87,6 +96,48 @@ def fill_cmis(
     return Export(recorded(ledger, pieces, entry), head, filler.tally)
 
 
+def export_xlsx(ledger: Ledger, snapshot_id: str, by: By) -> Export:
+    """A snapshot as a workbook. Raises NotFound, and InvalidRequest for one that no sheet holds."""
+    head = get_snapshot(ledger, snapshot_id)
+    check_rows(head.line_count)
+    tally = Tally()
+
+    def write(stream: BinaryIO, folder: str) -> None:
+        lines = snapshot_lines(ledger, snapshot_id)
+        tally.rows = snapshot_xlsx(head, lines, zone_info(by.zone), stream, folder)
+
+    pieces = _pieces_of(write)
+    return Export(recorded(ledger, pieces, _entry("export.xlsx", head, by, tally)), head, tally)
+
+
+def export_bills(
+    ledger: Ledger,
+    previews: Sequence[BillPreview],
+    source: str,
+    by: By,
+    write: WritePreviews = previews_xlsx,
+) -> Iterator[bytes]:
+    """Bill previews as a file of the form of `write`, recorded under the name of their `source`.
+
+    The file is dated the last day of the bills: made again it has the same bytes. Raises
+    InvalidRequest without bills.
+    """
+    if not previews:
+        raise InvalidRequest("there are no bills", hint="look at the file of determinants")
+    created_at = day_start(max(preview.to_day for preview in previews), by.zone)
+
+    def entry(sha256: str, size: int) -> AuditEntry:
+        detail = {
+            "rows": len(previews),
+            "total_vnd": sum(preview.total_vnd for preview in previews),
+            "bytes": size,
+            "sha256": sha256,
+        }
+        return AuditEntry(by.now, by.actor, "export.bills", source, detail)
+
+    return recorded(ledger, _pieces_of(partial(write, previews, created_at)), entry)
+
+
 def recorded(
     ledger: Ledger, pieces: Iterable[bytes], entry: Callable[[str, int], AuditEntry]
 ) -> Iterator[bytes]:
@@ -126,6 +177,18 @@ def write_file(pieces: Iterable[bytes], output: Path) -> None:
         ) from error
 
 
+def _pieces_of(write: Callable[[BinaryIO, str], object]) -> Iterator[bytes]:
+    """What `write` puts into a file that can be gone back in, given a folder for more of them."""
+    with (
+        tempfile.TemporaryDirectory(prefix="songlo-export-") as folder,
+        tempfile.SpooledTemporaryFile(SPOOLED_BYTES_MAX, dir=folder) as stream,
+    ):
+        write(cast(BinaryIO, stream), folder)
+        stream.seek(0)
+        while piece := stream.read(PIECE_BYTES):
+            yield piece
+
+
 def _entry(
     action: str,
     head: SnapshotHead,
@@ -137,12 +200,12 @@ def _entry(
         detail = {
             "snapshot_sha256": head.sha256,
             "rows": tally.rows,
-            "filled": tally.filled,
-            "disagreements": tally.by_reason(),
             "bytes": size,
             "sha256": sha256,
             **more(),
         }
+        if action == "export.cmis":
+            detail |= {"filled": tally.filled, "disagreements": tally.by_reason()}
         return AuditEntry(by.now, by.actor, action, head.id, detail)
 
     return made

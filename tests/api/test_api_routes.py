@@ -92,7 +92,7 @@ def test_a_snapshot_as_a_reading_file_for_cmis(client: httpx.Client, utility: Wo
 
 def test_a_snapshots_bytes_may_be_kept(client: httpx.Client, utility: World) -> None:
     made = make(client, utility)
-    for form in ("csv", "json"):
+    for form in ("csv", "json", "xlsx"):
         url = f"/v1/snapshots/{made['id']}/lines.{form}"
         first = client.get(url, headers=utility.headers())
         tag = {"If-None-Match": first.headers["ETag"]}

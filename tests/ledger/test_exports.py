@@ -6,18 +6,28 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+import openpyxl
 import pytest
 from typer.testing import CliRunner
 
 from collector.cli import app
 from collector.errors import InvalidRequest, NotFound
 from collector.ledger import Ledger
-from collector.operations.exports import By, Export, export_cmis, fill_cmis, write_file
+from collector.operations.exports import (
+    By,
+    Export,
+    export_bills,
+    export_cmis,
+    export_xlsx,
+    fill_cmis,
+    write_file,
+)
 from collector.operations.snapshots import create_snapshot
 from tests.ledger.building import FILES, NOW, ZONE, import_files, midnight, put
-from tests.unit.collector.exports.making import their_file, their_row
+from tests.unit.collector.exports.making import some_previews, their_file, their_row
 
 BY = By("clerk", NOW, ZONE)
+GOLDEN = Path(__file__).parents[1] / "golden" / "bills" / "b5-household-250.json"
 FROM, TO = "2026-05-20", "2026-06-20"
 
 INSTALLATIONS = """point,meter,installed_at,removed_at,install_index_wh,removal_index_wh
@@ -82,6 +92,29 @@ def test_their_file_is_filled_in_their_order(ledger: Ledger, tmp_path: Path) -> 
     assert entry["disagreements"] == {"not_in_file": 1, "unknown_point": 1}
     again = fill_cmis(ledger, snapshot, io.BytesIO(theirs), "june.xml", BY)
     assert bytes_of(again) == content
+
+
+def test_a_workbook_is_recorded_and_the_same_again(ledger: Ledger, tmp_path: Path) -> None:
+    snapshot = fill(ledger, tmp_path)
+    content = bytes_of(export_xlsx(ledger, snapshot, BY))
+    sheet = openpyxl.load_workbook(io.BytesIO(content), data_only=True)["Chỉ số"]
+    assert [row[9].value for row in sheet.iter_rows(min_row=4)] == [53, 101.6, 270, 500, 924.6]
+    (entry,) = entries(ledger, "export.xlsx")
+    assert (entry["rows"], entry["sha256"]) == (4, hashlib.sha256(content).hexdigest())
+    assert bytes_of(export_xlsx(ledger, snapshot, BY)) == content
+
+
+def test_bill_previews_are_recorded_by_their_source(ledger: Ledger) -> None:
+    previews = some_previews()
+    content = b"".join(export_bills(ledger, previews, "june.csv", BY))
+    with ledger.read() as uow:
+        (entry,) = uow.audit.newest(5)
+    assert (entry.action, entry.subject, entry.detail["rows"]) == ("export.bills", "june.csv", 3)
+    assert entry.detail["total_vnd"] == sum(preview.total_vnd for preview in previews)
+    assert entry.detail["sha256"] == hashlib.sha256(content).hexdigest()
+    assert b"".join(export_bills(ledger, previews, "june.csv", BY)) == content
+    with pytest.raises(InvalidRequest, match="no bills"):
+        export_bills(ledger, [], "june.csv", BY)
 
 
 def test_what_breaks_off_is_not_recorded(ledger: Ledger, tmp_path: Path) -> None:
@@ -150,6 +183,16 @@ def test_the_command_writes_reports_and_says_so(tmp_path: Path) -> None:
     assert (result.exit_code, theirs.read_bytes()) == (1, before), "theirs is evidence"
     missing = ["--fill", str(tmp_path / "none.xml"), "--output", str(filled)]
     assert CliRunner().invoke(app, [*base, *missing]).exit_code == 1
+    book = tmp_path / "book.xlsx"
+    options = ["-c", str(config), "--snapshot", snapshot, "--output", str(book)]
+    result = CliRunner().invoke(app, ["export", "xlsx", *options])
+    assert (result.exit_code, book.read_bytes()[:2]) == (0, b"PK"), result.output
+    bills = ["export", "bills", "-c", str(config), "--input", str(GOLDEN), "--output"]
+    result = CliRunner().invoke(app, [*bills, str(tmp_path / "bills.xlsx")])
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(app, [*bills, str(tmp_path / "bills.doc")])
+    assert result.exit_code == 1
+    assert "neither .xlsx nor .pdf" in result.stderr
     nowhere = ["--output", str(tmp_path / "no" / "x.xml")]
     result = CliRunner().invoke(app, [*base, *nowhere])
     assert "cannot be written" in result.stderr

@@ -21,6 +21,8 @@ from collector.web.problems import responses
 
 LIST_LIMIT_MAX = 500
 
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
 router = APIRouter(prefix="/snapshots", tags=["snapshots"])
 
 SnapshotId = Annotated[str, Path(min_length=1, max_length=36)]
@@ -126,6 +128,29 @@ def cmis_xml(
     # What is known of points may change: it is no copy that can be kept under a snapshot's hash.
     headers = {name: text for name, text in _headers(export.head, "xml").items() if name != "ETag"}
     return _streamed(export.pieces, "application/xml", headers)
+
+
+@router.get(
+    "/{snapshot_id}/lines.xlsx",
+    summary="A snapshot's lines as a workbook",
+    response_class=StreamingResponse,
+    responses=responses(404, 422)
+    | {200: {"content": {XLSX: {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def lines_xlsx(
+    snapshot_id: SnapshotId,
+    request: Request,
+    context: ContextParameter,
+    key: Annotated[KeyIdentity, Security(needs(Scope.READ))],
+) -> Response:
+    """The same lines, in kWh, with the sum of each register. Recorded in the audit trail."""
+    head = snapshots.get_snapshot(context.ledger, snapshot_id)
+    headers = _headers(head, "xlsx")
+    if _is_held(request, head):
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
+    by = exports.By(key.name, context.now(), context.zone)
+    export = exports.export_xlsx(context.ledger, snapshot_id, by)
+    return _streamed(export.pieces, XLSX, headers)
 
 
 def _headers(head: SnapshotHead, form: str) -> dict[str, str]:

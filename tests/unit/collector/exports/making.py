@@ -4,12 +4,17 @@ import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from pathlib import Path
 
 from collector.billing.exports.cmis.fill import Filler, Tally
 from collector.billing.exports.cmis.rows import cmis_rows
 from collector.billing.exports.cmis.table1 import Row, Table1Reader, write_table1
 from collector.billing.exports.cmis.values import CmisContext, Disagreement
+from collector.billing.rating.preview import BillPreview
+from collector.billing.rating.rate import rate_bills
 from collector.billing.values import LineQuality, SnapshotLine
+from collector.operations.rating import read_determinants
+from tests.unit.collector.rating.making import built_in
 
 FROM_AT = datetime(2026, 5, 19, 17, tzinfo=UTC)
 TO_AT = datetime(2026, 6, 19, 17, tzinfo=UTC)
@@ -90,6 +95,21 @@ def exchanged(**changes: str) -> list[SnapshotLine]:
     return [
         line(12_345_600, 12_398_200, meter="M0", to_at=at, register=register),
         line(300, 101_900, from_at=at, register=register),
+    ]
+
+
+def some_previews() -> list[BillPreview]:
+    """Households, two price groups, three rates with reactive energy: of the golden bills."""
+    folder = Path(__file__).parents[3] / "golden" / "bills"
+    names = (
+        "b13a-price-change-no-read",
+        "b13d-production-rates-reactive",
+        "b13e-household-and-business",
+    )
+    return [
+        preview
+        for name in names
+        for preview in rate_bills(read_determinants(folder / f"{name}.json"), built_in())
     ]
 
 
