@@ -14,6 +14,7 @@ import typer
 
 from collector.app import open_ledger
 from collector.billing.exports.cmis.fill import Tally
+from collector.billing.exports.papers import bills_pdf
 from collector.billing.exports.xlsx import previews_xlsx
 from collector.billing.rating.pieces import PriceSplit
 from collector.civil import zone_info
@@ -103,6 +104,22 @@ def xlsx(config: ConfigOption, snapshot: SnapshotOption, output: OutputOption) -
 
 
 @app.command()
+def statement(
+    config: ConfigOption,
+    snapshot: SnapshotOption,
+    output: OutputOption,
+    point: Annotated[str | None, typer.Option(help="Of one metering point.")] = None,
+) -> None:
+    """Write the index statement (sao kê chỉ số) to print, as PDF."""
+    settings = load_config_or_exit(config)
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        export = exports.export_statement(ledger, snapshot, _by(settings), point)
+        exports.write_file(export.pieces, output)
+    typer.echo(f"{export.tally.rows} rows of snapshot {export.head.id} in {output}")
+
+
+@app.command()
 def bills(
     config: ConfigOption,
     determinants: Annotated[
@@ -127,7 +144,7 @@ def bills(
     typer.echo(f"{len(previews)} bill previews in {output}")
 
 
-_WRITERS: dict[str, exports.WritePreviews] = {".xlsx": previews_xlsx}
+_WRITERS: dict[str, exports.WritePreviews] = {".xlsx": previews_xlsx, ".pdf": bills_pdf}
 
 
 def _report(tally: Tally) -> bytes:

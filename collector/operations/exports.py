@@ -16,11 +16,12 @@ from collector.billing.exports.cmis.fill import Filler, Tally, fresh_rows
 from collector.billing.exports.cmis.rows import cmis_rows
 from collector.billing.exports.cmis.table1 import Table1Reader, own_form, write_table1
 from collector.billing.exports.cmis.values import CmisContext, PointPaper
+from collector.billing.exports.papers import statement_pdf
 from collector.billing.exports.xlsx import check_rows, previews_xlsx, snapshot_xlsx
 from collector.billing.rating.preview import BillPreview
 from collector.billing.values import SnapshotHead
 from collector.civil import civil_day, day_start, format_instant, zone_info
-from collector.errors import InvalidRequest
+from collector.errors import InvalidRequest, NotFound
 from collector.ledger import Ledger
 from collector.ledger.audit import AuditEntry
 from collector.operations.snapshots import get_snapshot, snapshot_lines
@@ -110,6 +111,26 @@ def export_xlsx(ledger: Ledger, snapshot_id: str, by: By) -> Export:
     return Export(recorded(ledger, pieces, _entry("export.xlsx", head, by, tally)), head, tally)
 
 
+def export_statement(ledger: Ledger, snapshot_id: str, by: By, point: str | None = None) -> Export:
+    """The index statement of a snapshot, or of one point of it, as PDF. Raises NotFound."""
+    head = get_snapshot(ledger, snapshot_id)
+    lines = snapshot_lines(ledger, snapshot_id)
+    if point is not None:
+        of_point = [line for line in lines if line.point == point]
+        if not of_point:
+            raise NotFound(
+                f"snapshot {snapshot_id} has no point {point!r}", hint="see the snapshot's lines"
+            )
+        lines = iter(of_point)
+    tally = Tally()
+
+    def write(stream: BinaryIO, _folder: str) -> None:
+        tally.rows = statement_pdf(head, lines, zone_info(by.zone), stream, point)
+
+    entry = _entry("export.statement", head, by, tally, lambda: {"point": point})
+    return Export(recorded(ledger, _pieces_of(write), entry), head, tally)
+
+
 def export_bills(
     ledger: Ledger,
     previews: Sequence[BillPreview],
@@ -124,7 +145,8 @@ def export_bills(
     """
     if not previews:
         raise InvalidRequest("there are no bills", hint="look at the file of determinants")
-    created_at = day_start(max(preview.to_day for preview in previews), by.zone)
+    last = day_start(max(preview.to_day for preview in previews), by.zone)
+    created_at = last.astimezone(zone_info(by.zone))
 
     def entry(sha256: str, size: int) -> AuditEntry:
         detail = {

@@ -90,6 +90,17 @@ def test_a_snapshot_as_a_reading_file_for_cmis(client: httpx.Client, utility: Wo
     assert client.get("/v1/snapshots/none/cmis.xml", headers=utility.headers()).status_code == 404
 
 
+def test_a_snapshot_to_print(client: httpx.Client, utility: World) -> None:
+    made = make(client, utility)
+    url = f"/v1/snapshots/{made['id']}/statement.pdf"
+    answer = client.get(url, headers=utility.headers())
+    assert (answer.status_code, answer.content[:5]) == (200, b"%PDF-")
+    of_one = client.get(url, params={"point": f"{STATION}/1"}, headers=utility.headers())
+    assert of_one.status_code == 200
+    unknown = client.get(url, params={"point": "none"}, headers=utility.headers())
+    assert unknown.status_code == 404
+
+
 def test_a_snapshots_bytes_may_be_kept(client: httpx.Client, utility: World) -> None:
     made = make(client, utility)
     for form in ("csv", "json", "xlsx"):

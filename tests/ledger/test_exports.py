@@ -18,6 +18,7 @@ from collector.operations.exports import (
     Export,
     export_bills,
     export_cmis,
+    export_statement,
     export_xlsx,
     fill_cmis,
     write_file,
@@ -104,6 +105,22 @@ def test_a_workbook_is_recorded_and_the_same_again(ledger: Ledger, tmp_path: Pat
     assert bytes_of(export_xlsx(ledger, snapshot, BY)) == content
 
 
+def test_a_statement_is_recorded_and_the_same_again(ledger: Ledger, tmp_path: Path) -> None:
+    snapshot = fill(ledger, tmp_path)
+    content = bytes_of(export_statement(ledger, snapshot, BY))
+    assert content.startswith(b"%PDF-")
+    assert bytes_of(export_statement(ledger, snapshot, BY)) == content
+    export = export_statement(ledger, snapshot, BY, "T1/a")
+    assert bytes_of(export) != content
+    assert export.tally.rows == 2, "both meters of the exchange"
+    of_point, _, first = entries(ledger, "export.statement")
+    assert (first["rows"], first["point"]) == (4, None)
+    assert first["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (of_point["rows"], of_point["point"]) == (2, "T1/a")
+    with pytest.raises(NotFound, match="T1/z"):
+        export_statement(ledger, snapshot, BY, "T1/z")
+
+
 def test_bill_previews_are_recorded_by_their_source(ledger: Ledger) -> None:
     previews = some_previews()
     content = b"".join(export_bills(ledger, previews, "june.csv", BY))
@@ -147,7 +164,9 @@ def test_a_period_of_parts_of_days_is_refused(ledger: Ledger, tmp_path: Path) ->
         export_cmis(ledger, "none", BY)
 
 
-def test_the_command_writes_reports_and_says_so(tmp_path: Path) -> None:
+@pytest.fixture
+def command(tmp_path: Path) -> tuple[list[str], str]:
+    """Options that name a collector file, and a snapshot of its ledger."""
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     ledger.migrate()
     snapshot = fill(ledger, tmp_path)
@@ -158,7 +177,14 @@ def test_the_command_writes_reports_and_says_so(tmp_path: Path) -> None:
         f"readings: {{store: duckdb, path: {tmp_path / 'readings.duckdb'}}}\n"
         "broker: {host: 127.0.0.1, port: 1}\n"
     )
-    base = ["export", "cmis", "-c", str(config), "--snapshot", snapshot]
+    return ["-c", str(config)], snapshot
+
+
+def test_the_command_writes_reports_and_says_so(
+    command: tuple[list[str], str], tmp_path: Path
+) -> None:
+    config, snapshot = command
+    base = ["export", "cmis", *config, "--snapshot", snapshot]
     new = tmp_path / "new.xml"
     result = CliRunner().invoke(app, [*base, "--output", str(new)])
     assert (result.exit_code, result.stdout) == (
@@ -183,16 +209,25 @@ def test_the_command_writes_reports_and_says_so(tmp_path: Path) -> None:
     assert (result.exit_code, theirs.read_bytes()) == (1, before), "theirs is evidence"
     missing = ["--fill", str(tmp_path / "none.xml"), "--output", str(filled)]
     assert CliRunner().invoke(app, [*base, *missing]).exit_code == 1
-    book = tmp_path / "book.xlsx"
-    options = ["-c", str(config), "--snapshot", snapshot, "--output", str(book)]
-    result = CliRunner().invoke(app, ["export", "xlsx", *options])
-    assert (result.exit_code, book.read_bytes()[:2]) == (0, b"PK"), result.output
-    bills = ["export", "bills", "-c", str(config), "--input", str(GOLDEN), "--output"]
-    result = CliRunner().invoke(app, [*bills, str(tmp_path / "bills.xlsx")])
-    assert result.exit_code == 0, result.output
-    result = CliRunner().invoke(app, [*bills, str(tmp_path / "bills.doc")])
-    assert result.exit_code == 1
-    assert "neither .xlsx nor .pdf" in result.stderr
     nowhere = ["--output", str(tmp_path / "no" / "x.xml")]
     result = CliRunner().invoke(app, [*base, *nowhere])
     assert "cannot be written" in result.stderr
+
+
+def test_commands_of_workbooks_and_papers(command: tuple[list[str], str], tmp_path: Path) -> None:
+    config, snapshot = command
+    book = tmp_path / "book.xlsx"
+    options = [*config, "--snapshot", snapshot, "--output", str(book)]
+    result = CliRunner().invoke(app, ["export", "xlsx", *options])
+    assert (result.exit_code, book.read_bytes()[:2]) == (0, b"PK"), result.output
+    bills = ["export", "bills", *config, "--input", str(GOLDEN), "--output"]
+    for name in ("bills.xlsx", "bills.pdf"):
+        result = CliRunner().invoke(app, [*bills, str(tmp_path / name)])
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "bills.pdf").read_bytes()[:5] == b"%PDF-"
+    options[-1] = str(tmp_path / "statement.pdf")
+    result = CliRunner().invoke(app, ["export", "statement", *options, "--point", "T1/a"])
+    assert "2 rows of snapshot" in result.output
+    result = CliRunner().invoke(app, [*bills, str(tmp_path / "bills.doc")])
+    assert result.exit_code == 1
+    assert "neither .xlsx nor .pdf" in result.stderr

@@ -18,6 +18,7 @@ from collector.operations import exports, snapshots
 from collector.operations.keys import KeyIdentity, Scope
 from collector.web.context import ContextParameter
 from collector.web.problems import responses
+from contract.limits import NAME_CHARS_MAX
 
 LIST_LIMIT_MAX = 500
 
@@ -151,6 +152,26 @@ def lines_xlsx(
     by = exports.By(key.name, context.now(), context.zone)
     export = exports.export_xlsx(context.ledger, snapshot_id, by)
     return _streamed(export.pieces, XLSX, headers)
+
+
+@router.get(
+    "/{snapshot_id}/statement.pdf",
+    summary="The index statement (sao kê chỉ số), to print",
+    response_class=StreamingResponse,
+    responses=responses(404, 422)
+    | {200: {"content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def statement_pdf(
+    snapshot_id: SnapshotId,
+    context: ContextParameter,
+    key: Annotated[KeyIdentity, Security(needs(Scope.READ))],
+    point: Annotated[str | None, Query(min_length=1, max_length=NAME_CHARS_MAX)] = None,
+) -> Response:
+    """Of all points or of one, in Vietnamese. Recorded in the audit trail."""
+    by = exports.By(key.name, context.now(), context.zone)
+    export = exports.export_statement(context.ledger, snapshot_id, by, point)
+    headers = {name: text for name, text in _headers(export.head, "pdf").items() if name != "ETag"}
+    return _streamed(export.pieces, "application/pdf", headers)
 
 
 def _headers(head: SnapshotHead, form: str) -> dict[str, str]:

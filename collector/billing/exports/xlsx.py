@@ -6,7 +6,7 @@ but sums of integers. The same values give the same bytes.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import BinaryIO
@@ -17,10 +17,10 @@ from xlsxwriter.format import Format
 from xlsxwriter.utility import xl_rowcol_to_cell
 from xlsxwriter.worksheet import Worksheet
 
+from collector.billing.exports.cmis.rows import with_codes
 from collector.billing.rating.preview import BillPreview, EnergyLine, ReactiveLine, preview_hash
 from collector.billing.values import SnapshotHead, SnapshotLine
 from collector.errors import InvalidRequest
-from contract.registers import BY_OBIS, IMPORT_ACTIVE
 
 # A sheet ends there (Office Open XML); some rows are kept for headings and totals.
 SHEET_ROWS_MAX = 1_048_576
@@ -113,8 +113,8 @@ def snapshot_xlsx(
         title = f"Bản chốt chỉ số · Snapshot {head.id} · SHA-256 {head.sha256}"
         sheet = book.sheet("Chỉ số", title, SNAPSHOT_COLUMNS)
         sums: dict[str, int] = {}
-        for line in lines:
-            sheet.row(_snapshot_cells(line, zone))
+        for line, code in with_codes(lines):
+            sheet.row(_snapshot_cells(line, code, zone))
             sums[line.register] = sums.get(line.register, 0) + (line.consumption or 0)
         sheet.end_rows()
         for register, total in sorted(sums.items()):
@@ -167,13 +167,12 @@ def check_rows(count: int) -> None:
         )
 
 
-def _snapshot_cells(line: SnapshotLine, zone: ZoneInfo) -> Sequence[Cell]:
-    register = BY_OBIS[line.register]
+def _snapshot_cells(line: SnapshotLine, code: str | None, zone: ZoneInfo) -> Sequence[Cell]:
     return (
         line.point,
         line.meter,
         line.register,
-        register.cmis if line.register != IMPORT_ACTIVE else "KT/SG",
+        code,
         _kilo(line.index_from),
         _kilo(line.index_to),
         None if line.read_from_at is None else line.read_from_at.astimezone(zone),
@@ -236,7 +235,8 @@ class _Book:
         options = {"constant_memory": True, "tmpdir": folder, "remove_timezone": True}
         self._book = Workbook(stream, options)
         # Dates of the file are the snapshot's, not the clock's.
-        self._book.set_properties({"created": created_at.replace(tzinfo=None), "author": "Songlo"})
+        created = created_at.astimezone(UTC).replace(tzinfo=None)
+        self._book.set_properties({"created": created, "author": "Songlo"})
         self._formats: dict[tuple[str | None, bool], Format] = {}
 
     def __enter__(self) -> "_Book":

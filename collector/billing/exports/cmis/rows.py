@@ -40,6 +40,22 @@ def cmis_rows(lines: Iterable[SnapshotLine], context: CmisContext) -> Iterator[C
         yield from _point_rows(point, list(of_point), context)
 
 
+def with_codes(lines: Iterable[SnapshotLine]) -> Iterator[tuple[SnapshotLine, str | None]]:
+    """The lines with their LOAI_BCS, in their order; None where CMIS has no code.
+
+    `lines` are in the snapshot's order; a point's are held at once.
+    """
+    for _, of_point in groupby(lines, key=attrgetter("point")):
+        yield from _coded(list(of_point))
+
+
+def _coded(lines: Sequence[SnapshotLine]) -> Iterator[tuple[SnapshotLine, str | None]]:
+    has_rates = any(BY_OBIS[line.register].cmis in RATES for line in lines)
+    for line in lines:
+        is_total = line.register == IMPORT_ACTIVE and has_rates
+        yield line, TOTAL if is_total else BY_OBIS[line.register].cmis
+
+
 def exact_decimal(value: Fraction) -> str | None:
     """The value in decimal digits, exactly and without zeros at the end; None if none says it."""
     scale = 0
@@ -64,12 +80,7 @@ def _point_rows(
     point: str, lines: Sequence[SnapshotLine], context: CmisContext
 ) -> Iterator[CmisRow]:
     by_code: dict[str, list[SnapshotLine]] = {}
-    registers = {line.register for line in lines}
-    has_rates = any(BY_OBIS[register].cmis in RATES for register in registers)
-    for line in lines:
-        code = BY_OBIS[line.register].cmis
-        if line.register == IMPORT_ACTIVE and has_rates:
-            code = TOTAL
+    for line, code in _coded(lines):
         if code is not None:
             by_code.setdefault(code, []).append(line)
     parts_max = max((len(found) for found in by_code.values()), default=0)

@@ -60,7 +60,7 @@ def test_numbers_are_numbers_and_exact(tmp_path: Path) -> None:
     assert "id-1" in title[0]
     assert heads[4] == "Chỉ số đầu (kWh)\nIndex from (kWh)"
     first = found[0]
-    assert first[:4] == [POINT, "M1", "1-0:1.8.0", "KT/SG"]
+    assert first[:4] == [POINT, "M1", "1-0:1.8.0", "KT"]
     assert first[4:6] == [12345.678, 12400]
     midnights = [datetime.fromisoformat(day) for day in ("2026-05-20", "2026-06-20")]
     assert first[6:8] == midnights, "the utility's"
