@@ -189,7 +189,7 @@ def test_the_command_writes_reports_and_says_so(
     result = CliRunner().invoke(app, [*base, "--output", str(new)])
     assert (result.exit_code, result.stdout) == (
         0,
-        "Số dòng: 3; đã ghi: 3; không phải số đọc thực: 0; cần xem lại: 0\n",
+        "Số dòng: 3; đã ghi: 3; không phải thực đo: 0; cần xem lại: 0\n",
     ), result.output
     assert b"<SL_THAO>53</SL_THAO>" in new.read_bytes()
     assert new.stat().st_mode & 0o077 == 0, "names of customers are for its owner"

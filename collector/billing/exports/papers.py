@@ -50,10 +50,10 @@ _LINE_COLUMNS = (
     Column("Thành tiền (đồng)", 68, is_number=True),
 )
 _QUALITIES = {
-    LineQuality.ACTUAL: "chỉ số thực",
-    LineQuality.SUBSTITUTED: "chỉ số đọc gần nhất thay thế",
-    LineQuality.ESTIMATED: "chỉ số tạm tính",
-    LineQuality.NONE: "không xác định được sản lượng",
+    LineQuality.ACTUAL: "thực đo",
+    LineQuality.SUBSTITUTED: "thay thế (số đọc gần nhất)",
+    LineQuality.ESTIMATED: "ước lượng",
+    LineQuality.NONE: "không có số liệu",
 }
 _RATES = {Rate.NORMAL: "giờ bình thường", Rate.PEAK: "giờ cao điểm", Rate.OFF_PEAK: "giờ thấp điểm"}
 _CERTAINTIES = {

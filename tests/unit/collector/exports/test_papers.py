@@ -232,4 +232,4 @@ def test_numbers_as_papers_write_them() -> None:
 
 def test_qualities_are_explained() -> None:
     (text,) = pages(statement([line(0, 1, quality=LineQuality.SUBSTITUTED)]))
-    assert "S chỉ số đọc gần nhất thay thế" in text
+    assert "S thay thế (số đọc gần nhất)" in text
