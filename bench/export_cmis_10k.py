@@ -10,7 +10,7 @@ import time
 from bench.exports import BY, LINES, POINTS, snapshot_of_10k
 from bench.figure import Figure, Requirement
 from bench.isolated import run_isolated
-from collector.operations.exports import export_cmis, fill_cmis, write_file
+from collector.operations.exports import Named, export_cmis, fill_cmis, write_file
 
 RUNS = 5
 
@@ -53,7 +53,7 @@ def _exports() -> tuple[list[float], list[float], list[float], int]:
         for _ in range(RUNS):
             started, cpu_started = time.perf_counter(), time.process_time()
             with theirs.open("rb") as stream:
-                export = fill_cmis(ledger, snapshot, stream, theirs.name, BY)
+                export = fill_cmis(ledger, snapshot, Named(stream, theirs.name), BY)
                 write_file(export.pieces, back)
             fill_s.append(time.perf_counter() - started)
             cpu_s.append(time.process_time() - cpu_started)

@@ -7,6 +7,7 @@ disagreements that a person must look at.
 import contextlib
 import csv
 import io
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,12 @@ def cmis(  # noqa: PLR0913  one parameter per option
         bool,
         typer.Option(help="Where only CS_CU differs, count SL_MOI from theirs: it was billed."),
     ] = False,
+    old_day: Annotated[
+        str | None, typer.Option(help="NGAY_CU, if it is not the period's first day.")
+    ] = None,
+    new_day: Annotated[
+        str | None, typer.Option(help="NGAY_MOI, if it is not the period's last day.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="All disagreements as CSV in this file.")
     ] = None,
@@ -68,8 +75,9 @@ def cmis(  # noqa: PLR0913  one parameter per option
         ledger = stack.enter_context(contextlib.closing(open_ledger(settings)))
         ledger.check_schema()
         by = _by(settings)
+        days = exports.CmisDays(_day(old_day), _day(new_day))
         if fill is None:
-            export = exports.export_cmis(ledger, snapshot, by)
+            export = exports.export_cmis(ledger, snapshot, by, days)
         else:
             try:
                 theirs = stack.enter_context(fill.open("rb"))
@@ -77,8 +85,9 @@ def cmis(  # noqa: PLR0913  one parameter per option
                 raise InvalidRequest(
                     f"{fill} cannot be read: {error.strerror}", hint="name their GCS file"
                 ) from error
+            named = exports.Named(theirs, fill.name)
             export = exports.fill_cmis(
-                ledger, snapshot, theirs, fill.name, by, from_their_index=from_their_index
+                ledger, snapshot, named, by, days, from_their_index=from_their_index
             )
         exports.write_file(export.pieces, output)
         if report is not None:
@@ -155,6 +164,15 @@ def _report(tally: Tally) -> bytes:
         row = "" if one.row is None else one.row
         writer.writerow((row, one.point, one.code, one.reason.value, one.theirs, one.ours))
     return buffer.getvalue().encode()
+
+
+def _day(text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{text!r} is no date", hint="write it as 2026-06-19") from error
 
 
 def _by(settings: CollectorConfig) -> exports.By:

@@ -4,10 +4,11 @@ It fetches, hashes and records; it must not know what a file looks like inside.
 """
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -51,11 +52,30 @@ class By:
     zone: str
 
 
-def export_cmis(ledger: Ledger, snapshot_id: str, by: By) -> Export:
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A file of theirs that is open, and what it is called in messages."""
+
+    stream: BinaryIO
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CmisDays:
+    """NGAY_CU and NGAY_MOI where they are not the period's first and last day."""
+
+    old: date | None = None
+    new: date | None = None
+
+
+AS_INCLUDED = CmisDays()
+
+
+def export_cmis(ledger: Ledger, snapshot_id: str, by: By, days: CmisDays = AS_INCLUDED) -> Export:
     """A new GCS file of a snapshot. Raises NotFound, and InvalidRequest for a period that does
     not begin and end at midnight, both at once."""
     head = get_snapshot(ledger, snapshot_id)
-    context = _cmis_context(ledger, head, by.zone)
+    context = _cmis_context(ledger, head, by.zone, days)
     tally = Tally()
     ours = cmis_rows(snapshot_lines(ledger, snapshot_id), context)
     pieces = write_table1(own_form(), fresh_rows(ours, context, tally))
@@ -65,9 +85,9 @@ def export_cmis(ledger: Ledger, snapshot_id: str, by: By) -> Export:
 def fill_cmis(
     ledger: Ledger,
     snapshot_id: str,
-    theirs: BinaryIO,
-    name: str,
+    theirs: Named,
     by: By,
+    days: CmisDays = AS_INCLUDED,
     *,
     from_their_index: bool = False,
 ) -> Export:
@@ -77,9 +97,9 @@ def fill_cmis(
     consumed before then is of no use: see `write_file`.
     """
     head = get_snapshot(ledger, snapshot_id)
-    context = _cmis_context(ledger, head, by.zone)
-    source = _Hashed(theirs)
-    reader = Table1Reader(source, name)
+    context = _cmis_context(ledger, head, by.zone, days)
+    source = _Hashed(theirs.stream)
+    reader = Table1Reader(source, theirs.name)
     filler = Filler(
         reader.form,
         cmis_rows(snapshot_lines(ledger, snapshot_id), context),
@@ -92,7 +112,12 @@ def fill_cmis(
         head,
         by,
         filler.tally,
-        lambda: {"source_sha256": source.digest.hexdigest(), "from_their_index": from_their_index},
+        lambda: {
+            "source_sha256": source.digest.hexdigest(),
+            "from_their_index": from_their_index,
+            "old_day": context.first_day.isoformat(),
+            "new_day": context.last_day.isoformat(),
+        },
     )
     return Export(recorded(ledger, pieces, entry), head, filler.tally)
 
@@ -190,6 +215,8 @@ def write_file(pieces: Iterable[bytes], output: Path) -> None:
             try:
                 stream.writelines(pieces)
                 stream.flush()
+                # The audit trail says that it was handed over: a power cut may not take it back.
+                os.fsync(stream.fileno())
                 part.replace(output)
             finally:
                 part.unlink(missing_ok=True)
@@ -233,7 +260,7 @@ def _entry(
     return made
 
 
-def _cmis_context(ledger: Ledger, head: SnapshotHead, zone: str) -> CmisContext:
+def _cmis_context(ledger: Ledger, head: SnapshotHead, zone: str, days: CmisDays) -> CmisContext:
     first_day, end_day = civil_day(head.from_at, zone), civil_day(head.to_at, zone)
     for day, at in ((first_day, head.from_at), (end_day, head.to_at)):
         if day_start(day, zone) != at:
@@ -241,13 +268,15 @@ def _cmis_context(ledger: Ledger, head: SnapshotHead, zone: str) -> CmisContext:
                 f"the snapshot's period has {format_instant(at)}, which is no midnight in {zone}",
                 hint="CMIS bills whole days: make a snapshot from midnight to midnight",
             )
+    included_day = end_day - timedelta(days=1)
     with ledger.read() as uow:
         points = uow.registry.points(head.station)
         meters = uow.registry.meters(head.station)
     return CmisContext(
-        first_day=first_day,
+        first_day=days.old or first_day,
         # CMIS's dates are both included; a snapshot ends where the next begins.
-        last_day=end_day - timedelta(days=1),
+        last_day=days.new or included_day,
+        month_of=included_day,
         roll_overs_wh={meter.meter: meter.roll_over_wh for meter in meters},
         papers={
             point.point: PointPaper(station=point.station, name=point.name) for point in points

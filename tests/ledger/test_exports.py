@@ -3,7 +3,7 @@
 import hashlib
 import io
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import openpyxl
@@ -15,7 +15,9 @@ from collector.errors import InvalidRequest, NotFound
 from collector.ledger import Ledger
 from collector.operations.exports import (
     By,
+    CmisDays,
     Export,
+    Named,
     export_bills,
     export_cmis,
     export_statement,
@@ -83,7 +85,7 @@ def test_a_new_cmis_file_is_recorded_and_the_same_again(ledger: Ledger, tmp_path
 def test_their_file_is_filled_in_their_order(ledger: Ledger, tmp_path: Path) -> None:
     snapshot = fill(ledger, tmp_path)
     theirs = their_file(*THEIRS)
-    export = fill_cmis(ledger, snapshot, io.BytesIO(theirs), "june.xml", BY)
+    export = fill_cmis(ledger, snapshot, Named(io.BytesIO(theirs), "june.xml"), BY)
     content = bytes_of(export)
     assert re.findall(rb"<MA_DDO>(.*?)</MA_DDO>", content) == [b"T1/b", b"T1/a", b"T1/z"]
     assert re.findall(rb"<SL_MOI>(\d+)<", content) == [b"270", b"101", b"0"]
@@ -91,8 +93,25 @@ def test_their_file_is_filled_in_their_order(ledger: Ledger, tmp_path: Path) -> 
     assert entry["source_sha256"] == hashlib.sha256(theirs).hexdigest()
     # The head meter is in the snapshot, and in no reading book of customers.
     assert entry["disagreements"] == {"not_in_file": 1, "unknown_point": 1}
-    again = fill_cmis(ledger, snapshot, io.BytesIO(theirs), "june.xml", BY)
+    again = fill_cmis(ledger, snapshot, Named(io.BytesIO(theirs), "june.xml"), BY)
     assert bytes_of(again) == content
+
+
+def test_dates_can_be_the_days_of_reading_instead(ledger: Ledger, tmp_path: Path) -> None:
+    """Whether NGAY_CU and NGAY_MOI are included is to be confirmed: it is no reason to wait."""
+    snapshot = fill(ledger, tmp_path)
+    row = {**THEIRS[0], "NGAY_CU": "2026-05-19T00:00:00"}
+    named = Named(io.BytesIO(their_file(row)), "x.xml")
+    refused = fill_cmis(ledger, snapshot, named, BY)
+    assert b"2026-06-19" not in bytes_of(refused)
+    named = Named(io.BytesIO(their_file(row)), "x.xml")
+    days = CmisDays(date(2026, 5, 19), date(2026, 6, 20))
+    content = bytes_of(fill_cmis(ledger, snapshot, named, BY, days))
+    assert b"<NGAY_MOI>2026-06-20T00:00:00</NGAY_MOI>" in content
+    assert b"<SL_MOI>270</SL_MOI>" in content
+    assert entries(ledger, "export.cmis")[0]["old_day"] == "2026-05-19"
+    content = bytes_of(export_cmis(ledger, snapshot, BY, CmisDays(new=date(2026, 7, 1))))
+    assert b"<THANG>6</THANG>" in content, "the month is that of the period's last day all the same"
 
 
 def test_a_workbook_is_recorded_and_the_same_again(ledger: Ledger, tmp_path: Path) -> None:
@@ -142,7 +161,9 @@ def test_what_breaks_off_is_not_recorded(ledger: Ledger, tmp_path: Path) -> None
     output = tmp_path / "out.xml"
     output.write_bytes(b"what was there")
     with pytest.raises(InvalidRequest, match="well-formed"):
-        write_file(fill_cmis(ledger, snapshot, io.BytesIO(cut), "cut.xml", BY).pieces, output)
+        write_file(
+            fill_cmis(ledger, snapshot, Named(io.BytesIO(cut), "cut.xml"), BY).pieces, output
+        )
     assert output.read_bytes() == b"what was there"
     assert list(tmp_path.glob("tmp*")) == []
     assert len(entries(ledger, "export.cmis")) == 1
@@ -209,6 +230,8 @@ def test_the_command_writes_reports_and_says_so(
     assert (result.exit_code, theirs.read_bytes()) == (1, before), "theirs is evidence"
     missing = ["--fill", str(tmp_path / "none.xml"), "--output", str(filled)]
     assert CliRunner().invoke(app, [*base, *missing]).exit_code == 1
+    odd = ["--old-day", "hôm qua", "--output", str(filled)]
+    assert "is no date" in CliRunner().invoke(app, [*base, *odd]).stderr
     nowhere = ["--output", str(tmp_path / "no" / "x.xml")]
     result = CliRunner().invoke(app, [*base, *nowhere])
     assert "cannot be written" in result.stderr

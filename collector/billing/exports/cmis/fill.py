@@ -24,6 +24,7 @@ from collector.billing.exports.cmis.values import (
 )
 from collector.billing.values import LineQuality
 from collector.errors import InvalidRequest
+from contract.limits import NAME_CHARS_MAX
 
 # Without these a file cannot take what is filled in.
 FILLED = ("CS_MOI", "TTR_MOI", "SL_MOI", "NGAY_MOI", "SL_THAO")
@@ -31,6 +32,8 @@ _NEEDED = ("MA_DDO", "LOAI_BCS", "SERY_CTO", "CS_CU", *FILLED)
 
 # A number or a date of a row is short; more is no number, and slow to look at.
 _NUMBER_CHARS_MAX = 40
+# Names are cut in the list of disagreements; ours are never longer.
+_SHOWN_CHARS_MAX = NAME_CHARS_MAX
 _DATE = re.compile(r"(\d{4}-\d\d-\d\d)(?:T\d\d:\d\d:\d\d(?:\.\d+)?(Z|[+-]\d\d:\d\d)?)?")
 _VIETNAMESE_DATE = re.compile(r"(\d\d)/(\d\d)/(\d{4})(?: .*)?")
 _NO_CELL = Cell("")
@@ -125,7 +128,7 @@ class Filler:
         else:
             found = list(_against(row, ours, self._context))
         self.tally.disagreements += [
-            Disagreement(reason, point, code, number, theirs, mine)
+            Disagreement(reason, _shown(point), _shown(code), number, _shown(theirs), mine)
             for reason, theirs, mine in found
         ]
         reasons = {reason for reason, _, _ in found}
@@ -192,6 +195,7 @@ def fresh_rows(ours: Iterable[CmisRow], context: CmisContext, tally: Tally) -> I
 def _fresh(row: CmisRow, context: CmisContext) -> Row:
     paper = context.papers.get(row.point)
     first, last = context.first_day, context.last_day
+    month = context.month_of or last
     texts: dict[str, str | None] = {
         "MA_DDO": row.point,
         "LOAI_BCS": row.code,
@@ -200,8 +204,8 @@ def _fresh(row: CmisRow, context: CmisContext) -> Row:
         "CS_CU": None if row.index_from_kwh is None else str(row.index_from_kwh),
         "NGAY_CU": _date_text(first, "dateTime", {}),
         "KY": str(context.cycle),
-        "THANG": str(last.month),
-        "NAM": str(last.year),
+        "THANG": str(month.month),
+        "NAM": str(month.year),
     }
     if paper is not None:
         texts |= {
@@ -329,6 +333,11 @@ def _decimal(value: Fraction | None) -> str:
     text = None if value is None else exact_decimal(value)
     assert text is not None, "a row that decimals cannot say has a lack"
     return text
+
+
+def _shown(text: str) -> str:
+    """Of what their file says, as much as a list for people needs, and nothing but letters."""
+    return "".join(char for char in text[:_SHOWN_CHARS_MAX] if char.isprintable())
 
 
 def _mark(row: Row) -> str:

@@ -74,7 +74,8 @@ class PointPaper:
 class CmisContext:
     """What a snapshot does not say and its hand-over needs.
 
-    `first_day` and `last_day` are the period's, both included. `roll_overs_wh` is the modulus by
+    `first_day` and `last_day` are NGAY_CU and NGAY_MOI: the period's, both included, unless told
+    otherwise; `month_of` is a day of THANG and NAM where `last_day` is not. `roll_overs_wh` is the modulus by
     meter; `demands` by point and LOAI_BCS; `papers` by point. `cycle` is KY, the period's number
     in its month.
     """
@@ -85,6 +86,7 @@ class CmisContext:
     demands: Mapping[tuple[str, str], Demand] = field(default_factory=dict)
     papers: Mapping[str, PointPaper] = field(default_factory=dict)
     cycle: int = 1
+    month_of: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """The hand-over to CMIS: rows from lines, their file filled, disagreements, a file made new."""
 
 import io
+import re
+import tracemalloc
 from dataclasses import replace
 from datetime import date, timedelta
 from fractions import Fraction
@@ -16,6 +18,8 @@ from collector.billing.exports.cmis.fill import Tally, fresh_rows
 from collector.billing.exports.cmis.rows import cmis_rows, exact_decimal
 from collector.billing.exports.cmis.table1 import Cell, Form, Table1Reader, own_form, write_table1
 from collector.billing.exports.cmis.values import CmisContext, Demand, PointPaper, Reason
+from collector.billing.rating.determinants import Terms
+from collector.billing.rating.from_snapshot import point_determinants
 from collector.billing.values import LineQuality, SnapshotLine
 from collector.errors import InvalidRequest
 from tests.unit.collector.exports.making import (
@@ -37,6 +41,7 @@ from tests.unit.collector.exports.making import (
     their_file,
     their_row,
 )
+from tests.unit.collector.rating.making import shares
 
 THREE = [
     line(9_000_900, 9_400_100),
@@ -312,11 +317,54 @@ def test_a_file_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_rows_are_let_go_as_they_are_read() -> None:
-    reader = Table1Reader(io.BytesIO(their_file(*[their_row()] * 500)), "x.xml")
+    content = their_file(*[their_row()] * 3_000)
+    stream = io.BytesIO(content)
+    tracemalloc.start()
+    reader = Table1Reader(stream, "x.xml")
     rows = reader.rows()
-    first = next(rows)
-    assert texts(first)["THEIR_OWN"] == " hai  dấu cách "
-    assert sum(1 for _ in rows) == 499
+    assert texts(next(rows))["THEIR_OWN"] == " hai  dấu cách "
+    assert sum(1 for _ in rows) == 2_999
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(content) > 1_500_000
+    assert peak < 500_000
+
+
+def test_what_they_wrote_is_shown_in_letters_and_cut() -> None:
+    theirs = their_file(their_row(MA_DDO="&#x9b;31m" + "A" * 500, SERY_CTO="x"))
+    _, tally, _ = filled(theirs, [])
+    found = only(tally)
+    assert found.point == "31m" + "A" * 60
+
+
+ENERGY_WH = st.integers(0, 99_999_999)
+
+
+@given(
+    st.lists(st.tuples(ENERGY_WH, ENERGY_WH).map(sorted), min_size=1, max_size=4),
+    st.integers(1, 4_000),
+)
+def test_cmis_is_handed_what_a_bill_preview_rests_on(
+    ends: list[list[int]], multiplier: int
+) -> None:
+    """Any number of exchanges: SL_MOI + SL_THAO is the energy of the bill, to the last kWh."""
+    step = timedelta(days=1)
+    lines = [
+        line(start, end, meter=f"M{number}", multiplier=multiplier,
+             from_at=FROM_AT + number * step, to_at=FROM_AT + (number + 1) * step)
+        for number, (start, end) in enumerate(ends)
+    ]  # fmt: skip
+    (row,) = cmis_rows(lines, CONTEXT)
+    assert row.energy_kwh is not None
+    terms = (Terms(from_day=CONTEXT.first_day, shares=shares(household=100)),)
+    period = (CONTEXT.first_day, CONTEXT.last_day + step)
+    determinants = point_determinants(POINT, lines, terms, period)
+    billed = sum(part.energy for part in determinants.registers[0].parts)
+    assert row.energy_kwh + row.removed_kwh == billed
+    content, _ = fresh(lines)
+    waiting = re.sub(rb" *<(?:CS_MOI|SL_MOI|NGAY_MOI|SL_THAO)>.*\n", b"", content)
+    _, tally, back = filled(waiting, lines)
+    assert (reasons(tally), back) == ([], content)
 
 
 XML_TEXT = st.text(
