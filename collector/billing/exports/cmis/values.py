@@ -75,9 +75,9 @@ class CmisContext:
     """What a snapshot does not say and its hand-over needs.
 
     `first_day` and `last_day` are NGAY_CU and NGAY_MOI: the period's, both included, unless told
-    otherwise; `month_of` is a day of THANG and NAM where `last_day` is not.
-    `roll_overs_wh` is the modulus by meter; `demands` by point and LOAI_BCS; `papers` by point. `cycle` is KY, the period's number
-    in its month.
+    otherwise; `month_of` is a day of THANG and NAM where `last_day` is not. `roll_overs_wh` is the
+    modulus by meter; `demands` by point and LOAI_BCS; `papers` by point. `cycle` is KY, the
+    period's number in its month.
     """
 
     first_day: date
