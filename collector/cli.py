@@ -16,6 +16,7 @@ from collector import (
     billing_cli,
     command_cli,
     config_cli,
+    export_cli,
     lost_cli,
     rating_cli,
     registry_cli,
@@ -53,6 +54,7 @@ app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(lost_cli.app, name="lost")
 app.add_typer(command_cli.app, name="command")
 app.add_typer(config_cli.app, name="config")
+app.add_typer(export_cli.app, name="export")
 app.add_typer(rating_cli.tariffs_app, name="tariffs")
 app.command()(rating_cli.rate)
 app.add_typer(vee_cli.app, name="vee")

@@ -41,6 +41,10 @@ TariffOption = Annotated[
     ),
 ]
 
+SplitOption = Annotated[
+    PriceSplit, typer.Option(help="At a change of price: by the day's index, or by days.")
+]
+
 
 class OutputFormat(StrEnum):
     """How previews are printed."""
@@ -76,9 +80,7 @@ def rate(  # noqa: PLR0913  one parameter per option
     what_if: Annotated[
         str | None, typer.Option("--what-if", help="The id of a price table to compare with.")
     ] = None,
-    split: Annotated[
-        PriceSplit, typer.Option(help="At a change of price: by the day's index, or by days.")
-    ] = PriceSplit.INDEX,
+    split: SplitOption = PriceSplit.INDEX,
     output: Annotated[OutputFormat, typer.Option("--format", help="What to print.")] = (
         OutputFormat.TABLE
     ),

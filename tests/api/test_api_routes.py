@@ -75,9 +75,35 @@ def test_a_snapshots_lines_are_the_same_in_both_forms(client: httpx.Client, util
     assert len(lines) == len(rows) == 4
 
 
+def test_a_snapshot_as_a_reading_file_for_cmis(client: httpx.Client, utility: World) -> None:
+    made = make(client, utility)
+    url = f"/v1/snapshots/{made['id']}/cmis.xml"
+    answer = client.get(url, headers=utility.headers())
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"] == "application/xml"
+    assert answer.text.count("<Table1>") == 4
+    with utility.ledger.read() as uow:
+        (entry,) = [one for one in uow.audit.newest(50) if one.action == "export.cmis"]
+    assert entry.actor == "read-key"
+    assert entry.detail["sha256"] == hashlib.sha256(answer.content).hexdigest()
+    assert client.get(url).status_code == 401
+    assert client.get("/v1/snapshots/none/cmis.xml", headers=utility.headers()).status_code == 404
+
+
+def test_a_snapshot_to_print(client: httpx.Client, utility: World) -> None:
+    made = make(client, utility)
+    url = f"/v1/snapshots/{made['id']}/statement.pdf"
+    answer = client.get(url, headers=utility.headers())
+    assert (answer.status_code, answer.content[:5]) == (200, b"%PDF-")
+    of_one = client.get(url, params={"point": f"{STATION}/1"}, headers=utility.headers())
+    assert of_one.status_code == 200
+    unknown = client.get(url, params={"point": "none"}, headers=utility.headers())
+    assert unknown.status_code == 404
+
+
 def test_a_snapshots_bytes_may_be_kept(client: httpx.Client, utility: World) -> None:
     made = make(client, utility)
-    for form in ("csv", "json"):
+    for form in ("csv", "json", "xlsx"):
         url = f"/v1/snapshots/{made['id']}/lines.{form}"
         first = client.get(url, headers=utility.headers())
         tag = {"If-None-Match": first.headers["ETag"]}

@@ -14,12 +14,15 @@ from collector.api.models import SnapshotList, SnapshotRequest, SnapshotView
 from collector.billing.exports.csv_export import snapshot_csv
 from collector.billing.exports.json_export import snapshot_json
 from collector.billing.values import SnapshotHead
-from collector.operations import snapshots
+from collector.operations import exports, snapshots
 from collector.operations.keys import KeyIdentity, Scope
 from collector.web.context import ContextParameter
 from collector.web.problems import responses
+from contract.limits import NAME_CHARS_MAX
 
 LIST_LIMIT_MAX = 500
+
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"])
 
@@ -105,6 +108,70 @@ def lines_json(snapshot_id: SnapshotId, request: Request, context: ContextParame
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=_headers(head, "json"))
     lines = snapshots.snapshot_lines(context.ledger, snapshot_id)
     return _streamed(snapshot_json(head, lines), "application/json", _headers(head, "json"))
+
+
+@router.get(
+    "/{snapshot_id}/cmis.xml",
+    summary="A snapshot as a reading file (GCS) for CMIS",
+    response_class=StreamingResponse,
+    responses=responses(404, 422)
+    | {200: {"content": {"application/xml": {"schema": {"type": "string"}}}}},
+)
+def cmis_xml(
+    snapshot_id: SnapshotId,
+    context: ContextParameter,
+    key: Annotated[KeyIdentity, Security(needs(Scope.READ))],
+) -> Response:
+    """`Table1` rows with their inline XSD. The file's hash and what of it is not filled are in the
+    audit trail before its last piece is sent."""
+    by = exports.By(key.name, context.now(), context.zone)
+    export = exports.export_cmis(context.ledger, snapshot_id, by)
+    # What is known of points may change: it is no copy that can be kept under a snapshot's hash.
+    headers = {name: text for name, text in _headers(export.head, "xml").items() if name != "ETag"}
+    return _streamed(export.pieces, "application/xml", headers)
+
+
+@router.get(
+    "/{snapshot_id}/lines.xlsx",
+    summary="A snapshot's lines as a workbook",
+    response_class=StreamingResponse,
+    responses=responses(404, 422)
+    | {200: {"content": {XLSX: {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def lines_xlsx(
+    snapshot_id: SnapshotId,
+    request: Request,
+    context: ContextParameter,
+    key: Annotated[KeyIdentity, Security(needs(Scope.READ))],
+) -> Response:
+    """The same lines, in kWh, with the sum of each register. Recorded in the audit trail."""
+    head = snapshots.get_snapshot(context.ledger, snapshot_id)
+    headers = _headers(head, "xlsx")
+    if _is_held(request, head):
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
+    by = exports.By(key.name, context.now(), context.zone)
+    export = exports.export_xlsx(context.ledger, snapshot_id, by)
+    return _streamed(export.pieces, XLSX, headers)
+
+
+@router.get(
+    "/{snapshot_id}/statement.pdf",
+    summary="The index statement (sao kê chỉ số), to print",
+    response_class=StreamingResponse,
+    responses=responses(404, 422)
+    | {200: {"content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def statement_pdf(
+    snapshot_id: SnapshotId,
+    context: ContextParameter,
+    key: Annotated[KeyIdentity, Security(needs(Scope.READ))],
+    point: Annotated[str | None, Query(min_length=1, max_length=NAME_CHARS_MAX)] = None,
+) -> Response:
+    """Of all points or of one, in Vietnamese. Recorded in the audit trail."""
+    by = exports.By(key.name, context.now(), context.zone)
+    export = exports.export_statement(context.ledger, snapshot_id, by, point)
+    headers = {name: text for name, text in _headers(export.head, "pdf").items() if name != "ETag"}
+    return _streamed(export.pieces, "application/pdf", headers)
 
 
 def _headers(head: SnapshotHead, form: str) -> dict[str, str]:

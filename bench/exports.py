@@ -1,0 +1,71 @@
+"""A ledger with a snapshot of 10,000 points, for the figures of exports.
+
+It fills; it must not know which file is measured.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from bench.snapshot_10k import ACTOR, EPOCH, FIRST, METERS, NOW, STATIONS, write_registry
+from collector.civil import DEFAULT_ZONE
+from collector.ledger import Ledger
+from collector.ledger.index_reads import IndexBlock
+from collector.operations.exports import By
+from collector.operations.registry import import_registry
+from collector.operations.snapshots import create_snapshot
+from contract.messages import MeterRead, ScanKind
+from contract.registers import IMPORT_ACTIVE
+
+POINTS = STATIONS * METERS
+DAYS = 31
+BY = By(ACTOR, NOW, DEFAULT_ZONE)
+
+# Of each station's hundred meters so many are three-rate, each with four registers.
+THREE_RATE = 10
+RATES = ("1-0:1.8.1", "1-0:1.8.2", "1-0:1.8.3")
+LINES = POINTS + STATIONS * THREE_RATE * len(RATES)
+
+
+@contextmanager
+def snapshot_of_10k() -> Iterator[tuple[Ledger, str, Path]]:
+    """The ledger, the id of its snapshot of a month, and a folder that goes with them."""
+    with tempfile.TemporaryDirectory(prefix="songlo-bench-") as name:
+        folder = Path(name)
+        ledger = Ledger(f"sqlite:///{folder / 'ledger.sqlite'}")
+        try:
+            ledger.migrate()
+            write_registry(folder)
+            report = import_registry(ledger, folder, ACTOR, NOW)
+            assert report.written, report.errors[:3]
+            for day in (0, DAYS):
+                with ledger.begin() as uow:
+                    uow.index_reads.insert_many(_day(day), NOW)
+            from_at, to_at = FIRST, FIRST + timedelta(days=DAYS)
+            head = create_snapshot(
+                ledger, station=None, from_at=from_at, to_at=to_at, actor=ACTOR, now=NOW
+            )
+            assert head.line_count == LINES
+            yield ledger, head.id, folder
+        finally:
+            ledger.close()
+
+
+def _day(day: int) -> Iterator[IndexBlock]:
+    at = FIRST + timedelta(days=day)
+    for station in range(STATIONS):
+        for part, registers in enumerate(((IMPORT_ACTIVE,), (IMPORT_ACTIVE, *RATES))):
+            meters = range(THREE_RATE) if part else range(THREE_RATE, METERS)
+            reads = [_read(station, meter, day, len(registers)) for meter in meters]
+            station_code = f"PA25SL-T{station:03}"
+            seq = 2 * day + part + 1
+            yield IndexBlock(station_code, EPOCH, seq, ScanKind.INDEX, at, registers, reads)
+
+
+def _read(station: int, meter: int, day: int, registers: int) -> MeterRead:
+    values: list[int | float | None] = [
+        1_000_000 * meter + 9_000 * day * (1 + number % 3) for number in range(registers)
+    ]
+    return f"2026{station:03}{meter:03}", 40 * meter, values, 0
