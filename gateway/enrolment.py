@@ -126,8 +126,9 @@ def install(files: Files, payload: bytes, now: datetime) -> datetime:
         raise
     beside.rename(files.credentials)
     _sync_folder(files.folder)
-    files.next_key.unlink()
+    # In this order: what is pending has its key as long as it is there.
     files.pending.unlink()
+    files.next_key.unlink()
     return until
 
 
