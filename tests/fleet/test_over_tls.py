@@ -107,6 +107,7 @@ def test_a_gateway_whose_key_does_not_fit_says_so_and_goes_on(
     foreign = other.split("-----BEGIN CERTIFICATE-----")[1]
     (home / f"{OWN}.pem").write_text(f"{key}-----BEGIN CERTIFICATE-----{foreign}")
     with gateway(home, broker.gateways_port) as log:
+        says(log, "certificate", "is not the key of the certificate in")
         says(log, "no connection to the broker", "is not the key of the certificate in")
         # What is put right counts from the next try on, without a restart.
         (home / f"{OWN}.pem").write_text(f"{key}-----BEGIN CERTIFICATE-----{certificate}")
