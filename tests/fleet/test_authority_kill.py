@@ -114,6 +114,7 @@ def test_an_event_counts_once_its_line_is_whole(tmp_path: Path) -> None:
     fleet.token(OWN)
     with opened(fleet.path) as folder:
         assert len(folder.book.tokens) == 1
+    assert journal.read_bytes().endswith(b"}\n")
     assert journal.read_bytes().count(b"\n") == before.count(b"\n") + 1
 
 
