@@ -156,6 +156,12 @@ def is_proven_by_certificate(certificate_pem: str, proof: bytes, message: bytes)
     return True
 
 
+def is_for_key_of(certificate_pem: str, csr_pem: str, name: str) -> bool:
+    """Whether a certificate is for the key that asks in a request. Raises FleetError for none."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
+    return certificate.public_key() == _public_key(_checked_csr(csr_pem, name))
+
+
 def hosts_of(certificate_pem: str) -> list[str]:
     """The host names and addresses that a server's certificate is for."""
     certificate = x509.load_pem_x509_certificate(certificate_pem.encode())

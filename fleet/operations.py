@@ -129,6 +129,10 @@ def sign(
             "the token or the key that it names",
             "make it anew on the gateway",
         )
+    for counting in book.counting(Kind.GATEWAY, gateway, now):
+        if certificates.is_for_key_of(counting.certificate, request.csr, gateway):
+            # The same file once more: another certificate would end an earlier one for nothing.
+            return Signed(counting, answer_of(folder, counting))
     authority = folder.authority(Kind.GATEWAY, passphrase)
     pem = authority.sign_client(request.csr, gateway, CERTIFICATE_LIFETIME, now)
     keep_latest = not replaces

@@ -204,6 +204,19 @@ def test_a_renewal_needs_no_token_and_leaves_the_last_certificate_good(
     assert certificate_facts(Files(tmp_path, OWN).credentials.read_text()).serial == third.serial
 
 
+def test_a_renewal_that_is_signed_again_is_the_same_certificate(
+    fleet: Fleet, files: Files, tmp_path: Path
+) -> None:
+    """Signed three times by mistake, the file would have ended the certificate in force."""
+    fleet.enrol(OWN, tmp_path)
+    request = request_next(files)
+    first = fleet.sign(request)
+    journal = (fleet.path / "journal").read_bytes()
+    assert [fleet.sign(request).answer for _ in range(3)] == [first.answer] * 3
+    assert (fleet.path / "journal").read_bytes() == journal
+    assert _listed(fleet) == set()
+
+
 def test_a_certificate_that_ran_out_renews_itself_for_a_year_more(
     fleet: Fleet, files: Files, tmp_path: Path
 ) -> None:
