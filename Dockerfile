@@ -6,6 +6,7 @@ COPY constraints.txt pyproject.toml README.md LICENSE NOTICE ./
 COPY contract contract
 COPY gateway gateway
 COPY collector collector
+COPY fleet fleet
 COPY simulator simulator
 COPY songlo songlo
 COPY firmware_config firmware_config

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-dev
 INSTALLED_DEMO := $(VENV)/.installed-demo
-CODE := contract gateway collector simulator songlo firmware_config dashboards bench tests
+CODE := contract gateway collector fleet simulator songlo firmware_config dashboards bench tests
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak simulate check bench deb format clean

@@ -29,3 +29,6 @@ SEQ_MAX = 2**53 - 1
 
 # Cumulative registers are signed 64-bit integers in every store.
 ENERGY_MAX = 2**63 - 1
+
+# A request for a certificate, or the answer: two certificates of 1 kB each, with room to spare.
+ENROLMENT_BYTES_MAX = 32 * 1024

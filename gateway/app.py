@@ -23,6 +23,7 @@ from contract.messages import LineStatus
 from gateway.clock import ReplayClock, SystemClock
 from gateway.config import LineConfig, StationConfig
 from gateway.control import Control
+from gateway.credentials import BadCredentials, concern
 from gateway.health_book import HealthBook
 from gateway.keeping import Keeper
 from gateway.lines.endpoints import Endpoint, Framing, IecEndpoint, SerialEndpoint, TcpEndpoint
@@ -78,6 +79,8 @@ class _Stop(Exception):
 async def run_station(config: StationConfig, control: Control) -> None:
     """Run the gateway of one station until `control.halt`. Raises OutboxError at the start."""
     clock = await _clock(config)
+    if config.replay is None:
+        _say_certificate(config, clock)
     # In a thread: a gigabyte on a slow card takes minutes to check, and the watchdog is to be fed.
     outbox = OutboxThread(
         await asyncio.to_thread(
@@ -239,6 +242,17 @@ def _broker(config: StationConfig) -> Broker:
         tls=config.tls,
         inflight_max=config.uplink.window + STATUSES_UNDER_WAY_MAX,
     )
+
+
+def _say_certificate(config: StationConfig, clock: Clock) -> None:
+    if config.tls is None:
+        return
+    try:
+        said = concern(config.tls, config.gateway, clock.now())
+    except BadCredentials as error:
+        said = str(error)
+    if said:
+        log.warning("certificate", concern=said)
 
 
 def _version() -> str:

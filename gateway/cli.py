@@ -1,4 +1,4 @@
-"""The gateway's commands, as people type them: `songlo gateway run|check|scan|read|watch|status …`.
+"""The gateway's commands, as people type them: `songlo gateway run|check|enrol|scan|read|status …`.
 
 Parses, calls, prints. It must not decide anything, and imports what a command needs only when it
 is run, so that `check` and `--help` start at once.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 import gateway.lean  # noqa: F401 before all that imports structlog
+from gateway.enrol_cli import enrol
 from gateway.profile_cli import profile
 from gateway.read_cli import read
 from gateway.scan_cli import scan
@@ -28,6 +29,7 @@ app.command("scan")(scan)
 app.command("watch")(watch)
 app.command("status")(status)
 app.command("profile")(profile)
+app.add_typer(enrol, name="enrol")
 
 _Config = Annotated[Path, typer.Option("--config", help="The station file.")]
 
@@ -69,7 +71,10 @@ def check(
 
         if problems := port_problems(station):
             _fail(problems)
+    concern = _certificate(station)
     typer.echo(f"station {station.station}, gateway {station.gateway}: {config} is in order")
+    if concern:
+        typer.echo(f"but {concern}")
     _say_remote(station, config)
     schedule = station.schedule
     indices = ", ".join(f"{m // 60:02d}:{m % 60:02d}" for m in schedule.index_minutes) or "none"
@@ -89,6 +94,19 @@ def check(
             typer.echo(
                 f"  {meter.address or '-':>3}  {meter.serial}  {meter.profile.profile}{head}"
             )
+
+
+def _certificate(station: "StationConfig") -> str:
+    """What should be done about the gateway's certificate; ends the command if it is unusable."""
+    if station.tls is None:
+        return ""
+    from gateway.clock import system_now  # noqa: PLC0415 see the module's docstring
+    from gateway.credentials import BadCredentials, concern  # noqa: PLC0415
+
+    try:
+        return concern(station.tls, station.gateway, system_now())
+    except BadCredentials as error:
+        _fail([str(error)])
 
 
 def _say_remote(station: "StationConfig", path: Path) -> None:

@@ -7,7 +7,6 @@ what topics and payloads mean.
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +16,9 @@ from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTPro
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from contract.tls_words import explained
 from gateway.config import Tls
+from gateway.credentials import BadCredentials, context_of
 
 if TYPE_CHECKING:
     from paho.mqtt.client import SocketLike
@@ -89,9 +90,9 @@ class BrokerConnection:
         host, port, keepalive_s = self._broker.host, self._broker.port, self._broker.keepalive_s
         try:
             if self._broker.tls is not None:
-                # Read anew for each connection: certificates are replaced while the gateway runs,
-                # and one that is not whole must cost no more than a connection.
-                self._client.tls_set_context(_tls_context(self._broker.tls))
+                # Read anew for each connection: a certificate that was renewed counts at once, and
+                # one that cannot be used is an outage that is said, not the end of the gateway.
+                self._client.tls_set_context(context_of(self._broker.tls))
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 # Name resolution, TCP and TLS block; everything after them does not.
                 await asyncio.to_thread(self._client.connect, host, port, keepalive_s)
@@ -100,9 +101,12 @@ class BrokerConnection:
         except TimeoutError as error:
             self.drop()
             raise BrokerLost(f"{host}:{port} does not answer") from error
+        except BadCredentials as error:
+            self.drop()
+            raise BrokerLost(str(error)) from error
         except (OSError, ValueError) as error:
             self.drop()
-            raise BrokerLost(f"{host}:{port}: {error}") from error
+            raise BrokerLost(f"{host}:{port}: {explained(str(error))}") from error
         except BaseException:
             self.drop()
             raise
@@ -226,7 +230,7 @@ class BrokerConnection:
 
     def _why(self, code: ReasonCode) -> str:
         """What paho calls an unspecified error, in the words of what it met."""
-        reason = self._trouble or str(code)
+        reason = explained(self._trouble or str(code))
         if self._broker.tls is None or self._connected.done():
             return reason
         # In TLS 1.3 a server sees the client's certificate when the client takes itself for
@@ -260,10 +264,3 @@ class BrokerConnection:
             self._connected.set_exception(BrokerLost(reason))
             # Marked as seen: nobody waits for it when connecting itself has failed.
             self._connected.exception()
-
-
-def _tls_context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(tls.ca_file))
-    if tls.certificate_file is not None:
-        context.load_cert_chain(tls.certificate_file, tls.key_file)
-    return context

@@ -21,7 +21,8 @@ class Facts:
     """What was found. `outbox` is None, with `outbox_trouble`, where none could be read.
 
     `devices_missing` has (line, device) of serial ports that are not there. `broker_trouble` is
-    empty when a connection to the broker could be opened.
+    empty when a connection to the broker could be opened; `certificate_concern` when the gateway's
+    certificate is good for long enough.
     """
 
     now: datetime
@@ -35,6 +36,7 @@ class Facts:
     broker: str
     broker_trouble: str
     devices_missing: tuple[tuple[str, str], ...]
+    certificate_concern: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,11 @@ def _of_delivery(facts: Facts) -> Iterator[Problem]:
             f"the broker {facts.broker} cannot be reached: {facts.broker_trouble}",
             "is the network up (ip route; the modem's lights), is the name known (getent hosts), "
             "is the port open on the way?",
+        )
+    if facts.certificate_concern:
+        yield Problem(
+            facts.certificate_concern,
+            "docs/fleet.md has the way; what is read meanwhile waits in the outbox",
         )
     outbox = facts.outbox
     if outbox is None:

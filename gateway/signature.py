@@ -1,10 +1,10 @@
-"""Whether a station file was signed by whom it should be: the only module that uses PyNaCl.
+"""Signatures of Ed25519, of station files and by claim tokens: the only module that uses PyNaCl.
 
 It must not know where keys and messages come from, nor what follows.
 """
 
 from nacl.exceptions import BadSignatureError
-from nacl.signing import VerifyKey
+from nacl.signing import SigningKey, VerifyKey
 
 from contract.signed_config import PUBLIC_KEY, SignedConfig, key_of, signature_of, signed_bytes
 
@@ -20,3 +20,13 @@ def is_signed_by(public_key: str, config: SignedConfig) -> bool:
     except (BadSignatureError, ValueError):
         return False
     return True
+
+
+def public_half(seed: bytes) -> bytes:
+    """The public key that belongs to a seed of 32 bytes."""
+    return bytes(SigningKey(seed).verify_key)
+
+
+def sign_with_seed(seed: bytes, message: bytes) -> bytes:
+    """The signature over `message` by the key of a seed of 32 bytes."""
+    return SigningKey(seed).sign(message).signature

@@ -93,6 +93,7 @@ def _facts(station: "StationConfig") -> "Facts":
         is_clock_synced=station.replay is not None or system_state() is Clock.SYNCED,
         broker=f"{station.broker.host}:{station.broker.port}",
         broker_trouble=_broker_trouble(station.broker.host, station.broker.port),
+        certificate_concern=_certificate_concern(station),
         devices_missing=tuple(
             (name, device) for name, device in devices if device and not Path(device).exists()
         ),
@@ -107,6 +108,18 @@ def _broker_trouble(host: str, port: int) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def _certificate_concern(station: "StationConfig") -> str:
+    from gateway.clock import system_now  # noqa: PLC0415
+    from gateway.credentials import BadCredentials, concern  # noqa: PLC0415
+
+    if station.tls is None:
+        return ""
+    try:
+        return concern(station.tls, station.gateway, system_now())
+    except BadCredentials as error:
+        return str(error)
 
 
 def _text(

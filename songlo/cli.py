@@ -25,8 +25,11 @@ _PROGRAMS = {
     "demo": _Program("songlo.demo.cli", "demo", "Run the whole system on a simulated station."),
     "gateway": _Program("gateway.cli", "gateway", "Poll a station's meters and deliver the reads."),
     "collector": _Program("collector.cli", "collector", "Store, balance and bill what arrives."),
+    "fleet": _Program("fleet.cli", "fleet", "Certificates of gateways, services and the broker."),
     "simulator": _Program("simulator.cli", "simulator", "A virtual station with real sockets."),
 }
+
+_OWN = {"contract", "gateway", "collector", "fleet", "simulator", "songlo"}
 
 
 class _LazyGroup(TyperGroup):
@@ -50,7 +53,7 @@ def _load(program: _Program) -> typer.Typer:
     try:
         module = importlib.import_module(program.module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in {"gateway", "collector", "songlo"}:
+        if error.name is None or error.name.split(".")[0] in _OWN:
             raise
         sys.stderr.write(
             f"songlo: this program needs {error.name!r}, which is not installed here.\n"

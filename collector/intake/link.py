@@ -16,9 +16,11 @@ from collections.abc import Iterable
 
 import structlog
 
+from collector.clock import system_now
 from collector.config import BrokerConfig
 from collector.intake import wire
 from collector.intake.batch import Message
+from collector.intake.tls import concern, context_of
 from contract import topics
 from contract.messages import Ack, MessageError, decode_ack
 
@@ -56,10 +58,14 @@ def start_of(
     """Which broker to connect to and as whom.
 
     A passing connection has a session that ends with it, and an id that no other has: the broker
-    lets only one of each live.
+    lets only one of each live. Raises InvalidRequest where the files for TLS cannot be used.
     """
     client_id = f"{config.client_id}-{uuid.uuid4().hex[:8]}" if is_passing else config.client_id
-    tls = config.tls
+    tls = _tls_of(config)
+    if tls is not None:
+        context_of(tls)
+        if said := concern(tls, system_now()):
+            _log.warning("certificate", concern=said, hint="songlo fleet rotate")
     return wire.Start(
         host=config.host,
         port=config.port,
@@ -69,13 +75,18 @@ def start_of(
         messages_max=messages_max,
         username=config.username,
         password=password,
-        tls=None
-        if tls is None
-        else wire.Tls(
-            str(tls.ca_file),
-            None if tls.certificate_file is None else str(tls.certificate_file),
-            None if tls.key_file is None else str(tls.key_file),
-        ),
+        tls=tls,
+    )
+
+
+def _tls_of(config: BrokerConfig) -> wire.Tls | None:
+    tls = config.tls
+    if tls is None:
+        return None
+    return wire.Tls(
+        str(tls.ca_file),
+        None if tls.certificate_file is None else str(tls.certificate_file),
+        None if tls.key_file is None else str(tls.key_file),
     )
 
 

@@ -20,6 +20,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
+from collector.intake.tls import context_of
 from collector.intake.wire import (
     Connected,
     Disconnected,
@@ -30,6 +31,7 @@ from collector.intake.wire import (
     Subscribed,
 )
 from contract import topics
+from contract.tls_words import explained
 
 # Messages published and not yet taken by the broker, at most; what comes beyond waits here. Few:
 # paho reads as many packets in one go as there are messages under way.
@@ -190,7 +192,7 @@ class Session:
                 self._start.host, self._start.port, keepalive=self._start.keepalive_s
             )
         except (OSError, ValueError) as error:
-            self._said(Disconnected(str(error)))
+            self._said(Disconnected(explained(str(error))))
 
     def _publish_waiting(self) -> None:
         """Hand on what waits to be published while fewer than IN_FLIGHT_MAX are under way."""
@@ -372,12 +374,7 @@ def _client_of(start: Start, *, manual_ack: bool) -> paho.Client:
     if start.username is not None:
         client.username_pw_set(start.username, start.password)
     if start.tls is not None:
-        client.tls_set(
-            ca_certs=start.tls.ca_file,
-            certfile=start.tls.certificate_file,
-            keyfile=start.tls.key_file,
-            tls_version=ssl.PROTOCOL_TLS_CLIENT,
-        )
+        client.tls_set_context(context_of(start.tls))
     client.connect_timeout = CONNECT_TIMEOUT_S
     return client
 

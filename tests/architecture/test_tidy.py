@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("contract", "gateway", "collector", "simulator", "songlo", "dashboards", "bench")
+PACKAGES = (
+    "contract",
+    "gateway",
+    "collector",
+    "fleet",
+    "simulator",
+    "songlo",
+    "dashboards",
+    "bench",
+)
 FILE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 80
 

@@ -10,6 +10,7 @@ from typer.main import get_command
 
 from collector.cli import app as collector_app
 from collector.config import load_config
+from fleet.cli import app as fleet_app
 from gateway.cli import app as gateway_app
 from gateway.config import load_station
 from simulator.cli import app as simulator_app
@@ -124,6 +125,7 @@ def _options() -> dict[str, set[str]]:
 
     walk(get_command(gateway_app), "gateway")
     walk(get_command(collector_app), "collector")
+    walk(get_command(fleet_app), "fleet")
     walk(get_command(simulator_app), "simulator")
     walk(get_command(demo_app), "demo")
     return found
@@ -131,7 +133,7 @@ def _options() -> dict[str, set[str]]:
 
 def test_commands_that_papers_name_exist_with_their_options() -> None:
     options = _options()
-    pattern = r"\bsonglo ((?:gateway|collector|simulator|demo) [a-z-][^`\n#|]*)"
+    pattern = r"\bsonglo ((?:gateway|collector|fleet|simulator|demo) [a-z-][^`\n#|]*)"
     checked = 0
     for paper in PAPERS:
         for call in re.findall(pattern, paper.read_text(encoding="utf-8")):
@@ -143,3 +145,11 @@ def test_commands_that_papers_name_exist_with_their_options() -> None:
                 assert option in options[command], f"{paper.name}: songlo {call}"
                 checked += 1
     assert checked > 10
+
+
+def test_the_tests_that_the_page_on_security_names_exist() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/.]+)::(\w+)`", text)
+    assert len(named) > 25
+    for path, name in named:
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
