@@ -31,6 +31,8 @@ RATIO_MAX = 200
 MEMBERS_MAX = 1_000
 # More than any file of the registry has; a sheet may claim 16,384.
 COLUMNS_MAX = 64
+# Cells of a row, empty ones with a format too.
+CELLS_MAX = 1_024
 CELL_CHARS_MAX = 2_000
 # Rows without anything in a row after which a sheet is over: spreadsheets keep formatted ones.
 EMPTY_ROWS_MAX = 10_000
@@ -51,7 +53,7 @@ def read_workbook(path: Path, names: Iterable[str]) -> dict[str, str]:
         with path.open("rb") as stream:
             book = load_workbook(stream, read_only=True, keep_links=False, data_only=False)
             texts = {
-                files[sheet.title]: _sheet_text(sheet.title, sheet.iter_rows())
+                files[sheet.title]: _sheet_text(sheet.title, _rows(sheet))
                 for sheet in book.worksheets
                 if sheet.title in files
             }
@@ -106,6 +108,15 @@ def _check_size(path: Path) -> None:
         raise InvalidRequest(
             f"{path} would unpack to {unpacked} bytes", hint="import it in parts, or as CSV files"
         )
+
+
+def _rows(sheet: Any) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401  openpyxl's read-only sheet
+    # What a sheet claims to span says nothing, and every row would be filled up to it.
+    sheet.reset_dimensions()
+    for row in sheet.iter_rows():
+        if len(row) > CELLS_MAX:
+            raise InvalidRequest(f"sheet {sheet.title} has a row of {len(row)} cells", hint=_HINT)
+        yield row
 
 
 def _sheet_text(title: str, rows: Iterable[Iterable[Any]]) -> str:

@@ -133,9 +133,18 @@ def _entities(path: Path) -> None:
             new.writestr(name, text if name == "xl/worksheets/sheet2.xml" else old.read(name))
 
 
+def _wide(path: Path) -> None:
+    book = Workbook()
+    sheet = book.create_sheet("stations")
+    sheet.append(["station", "name"])
+    sheet["XFD2"].number_format = "@"
+    book.save(path)
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        (_wide, "a row of 16384 cells"),
         (_formula, "formula"),
         (_other, "no sheet of the registry"),
         (_bomb, "unpack"),
