@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from collector import command_cli, config_cli, rating_cli, vee_cli
+from collector import audit_cli, command_cli, config_cli, rating_cli, vee_cli
 from collector.app import Role, configure_logging, open_ledger, open_link, open_store
 from collector.app import run as run_collector
 from collector.cli_common import (
@@ -26,7 +26,7 @@ from collector.cli_common import (
 from collector.clock import system_now
 from collector.config import CollectorConfig, load_config
 from collector.errors import InvalidRequest, LedgerUnavailable
-from collector.operations import delivery, keys, registry
+from collector.operations import audit, delivery, keys, registry
 
 # How long a command waits for the broker, in seconds.
 BROKER_WAIT_S = 10.0
@@ -49,6 +49,7 @@ app.add_typer(config_cli.app, name="config")
 app.add_typer(rating_cli.tariffs_app, name="tariffs")
 app.command()(rating_cli.rate)
 app.add_typer(vee_cli.app, name="vee")
+app.add_typer(audit_cli.app, name="audit")
 
 
 @app.callback()
@@ -172,6 +173,10 @@ def verify(
         else:
             with contextlib.closing(open_store(settings)) as store:
                 found = delivery.verify(ledger, store)
+        problems = [*found.problems, *audit.verify_snapshots(ledger)]
+        trail = audit.verify_audit(ledger)
+    if trail.broken is not None:
+        problems.append(f"audit trail: {trail.broken.text}: songlo collector audit verify")
     for part in found.receipts:
         typer.echo(
             f"{part.content:12} {part.state:9} {part.batches:10} batches"
@@ -179,9 +184,9 @@ def verify(
         )
     stored = "not asked" if found.reads_stored is None else str(found.reads_stored)
     typer.echo(f"meter reads: {found.reads_expected} delivered, in the reading store: {stored}")
-    for problem in found.problems:
+    for problem in problems:
         typer.echo(f"problem: {problem}", err=True)
-    if found.problems:
+    if problems:
         raise typer.Exit(1)
     typer.echo("everything agrees")
 

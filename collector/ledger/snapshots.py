@@ -23,6 +23,20 @@ _HEAD = (
     snapshots.c.sha256,
 )
 
+_LINES = select(
+    snapshot_lines.c.point,
+    snapshot_lines.c.meter,
+    snapshot_lines.c.register,
+    snapshot_lines.c.index_from,
+    snapshot_lines.c.index_to,
+    snapshot_lines.c.read_from_at,
+    snapshot_lines.c.read_to_at,
+    snapshot_lines.c.multiplier_numerator,
+    snapshot_lines.c.multiplier_denominator,
+    snapshot_lines.c.consumption,
+    snapshot_lines.c.quality,
+).order_by(snapshot_lines.c.ordinal)
+
 _LineRow = tuple[str | int | None, ...]
 
 # Ten thousand lines at once while a clerk waits: the driver's own way, by dialect.
@@ -73,6 +87,13 @@ class SnapshotRepository:
         ).one_or_none()
         return None if row is None else SnapshotHead(*row)
 
+    def all(self) -> list[SnapshotHead]:
+        """The heads of all snapshots, oldest first."""
+        rows = self._connection.execute(
+            select(*_HEAD).order_by(snapshots.c.created_at, snapshots.c.id)
+        )
+        return [SnapshotHead(*row) for row in rows]
+
     def newest(self, limit: int) -> list[SnapshotHead]:
         """The heads of the snapshots made last, newest first."""
         rows = self._connection.execute(
@@ -83,24 +104,15 @@ class SnapshotRepository:
     def lines(self, snapshot_id: str, first: int, limit: int) -> list[SnapshotLine]:
         """Lines of a snapshot in their order, from number `first` (0 is the first of all) on."""
         c = snapshot_lines.c
-        rows = self._connection.execute(
-            select(
-                c.point,
-                c.meter,
-                c.register,
-                c.index_from,
-                c.index_to,
-                c.read_from_at,
-                c.read_to_at,
-                c.multiplier_numerator,
-                c.multiplier_denominator,
-                c.consumption,
-                c.quality,
-            )
-            .where(c.snapshot == snapshot_id, c.ordinal >= first, c.ordinal < first + limit)
-            .order_by(c.ordinal)
+        query = _LINES.where(
+            c.snapshot == snapshot_id, c.ordinal >= first, c.ordinal < first + limit
         )
-        return [_line(row) for row in rows]
+        return [_line(row) for row in self._connection.execute(query)]
+
+    def all_lines(self, snapshot_id: str) -> list[SnapshotLine]:
+        """All lines of a snapshot in their order, whatever numbers somebody gave them."""
+        query = _LINES.where(snapshot_lines.c.snapshot == snapshot_id)
+        return [_line(row) for row in self._connection.execute(query)]
 
     def _add_lines(self, rows: list[_LineRow]) -> None:
         if self._connection.dialect.name == "postgresql":

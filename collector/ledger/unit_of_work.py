@@ -111,7 +111,9 @@ class Ledger:
     def begin(self) -> Iterator[UnitOfWork]:
         """A write transaction: committed when the block ends, rolled back when it raises."""
         with _translated(), self._engine.connect() as connection, connection.begin():
-            yield UnitOfWork(connection)
+            unit = UnitOfWork(connection)
+            yield unit
+            unit.audit.seal()
 
     @contextmanager
     def read(self) -> Iterator[UnitOfWork]:
