@@ -31,7 +31,7 @@ def verify(
         ledger.check_schema()
         found = audit.verify_audit(ledger, head)
     if found.broken is not None:
-        typer.echo(f"row {found.broken.sequence}: {found.broken.text}", err=True)
+        typer.echo(found.broken.text, err=True)
         typer.echo(
             f"the trail holds up to {found.head}; keep the ledger as it is, take a copy, and"
             " compare it with a backup (docs/operating.md)",

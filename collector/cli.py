@@ -106,7 +106,7 @@ def key_add(
     config: ConfigOption,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="read, snapshot, command:send or admin; may be repeated."),
+        typer.Option(help=f"{', '.join(keys.Scope)}; or read, snapshot. May be repeated."),
     ] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
 ) -> None:
@@ -142,10 +142,16 @@ def key_list(config: ConfigOption) -> None:
             state = f"{verb} {key.expires_at.isoformat(timespec='seconds')}"
         typer.echo(
             f"{key.name:24} sgl_{key.prefix}_…  {','.join(key.scopes):16}"
-            f" made {key.created_at.isoformat(timespec='seconds')}  {state}"
+            f" made {key.created_at.isoformat(timespec='seconds')}  {state}  {_used(key)}"
         )
     if not found:
         typer.echo("there are no keys: make one with songlo collector key add NAME")
+
+
+def _used(key: keys.KeyView) -> str:
+    if key.last_used_at is None:
+        return "never used"
+    return f"used {key.last_used_at.isoformat(timespec='seconds')}"
 
 
 @key_app.command("revoke")

@@ -412,3 +412,28 @@ class CommandList(View):
     """The newest commands first."""
 
     commands: list[CommandView]
+
+
+class AuditRowView(View):
+    """One action: who did what to what. `detail` has what is needed to understand it later."""
+
+    sequence: int
+    at: At
+    actor: str
+    action: str
+    subject: str
+    detail: dict[str, Any]
+
+
+class AuditList(View):
+    """The newest rows first; `next` is the `before` of the next page, null at the end."""
+
+    rows: list[AuditRowView]
+    next: int | None
+
+
+class AuditHeadView(View):
+    """The last row of the audit trail: its number, and the hash that all rows before are in."""
+
+    sequence: int
+    sha256: str

@@ -77,7 +77,7 @@ def get_snapshot(snapshot_id: SnapshotId, context: ContextParameter) -> Snapshot
 @router.get(
     "/{snapshot_id}/lines.csv",
     summary="A snapshot's lines as CSV",
-    dependencies=[Security(needs(Scope.READ))],
+    dependencies=[Security(needs(Scope.EXPORT))],
     response_class=StreamingResponse,
     responses=responses(404) | {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
@@ -93,7 +93,7 @@ def lines_csv(snapshot_id: SnapshotId, request: Request, context: ContextParamet
 @router.get(
     "/{snapshot_id}/lines.json",
     summary="A snapshot's lines as JSON",
-    dependencies=[Security(needs(Scope.READ))],
+    dependencies=[Security(needs(Scope.EXPORT))],
     response_class=StreamingResponse,
     responses=responses(404)
     | {200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
