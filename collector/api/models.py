@@ -56,10 +56,14 @@ class SnapshotView(View):
 
 
 class SnapshotList(View):
-    """The newest snapshots first; `truncated` says that there are more than were asked for."""
+    """The newest snapshots first; `next` is the `after` of the next page, null at the end.
+
+    `truncated` says the same in a word: there are more than were asked for.
+    """
 
     snapshots: list[SnapshotView]
     truncated: bool
+    next: str | None
 
 
 class StationView(View):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, and_, insert, or_, select
 
 from collector.billing.values import LineQuality, SnapshotHead, SnapshotLine
 from collector.ledger.tables import snapshot_lines, snapshots, to_ms
@@ -94,12 +94,14 @@ class SnapshotRepository:
         )
         return [SnapshotHead(*row) for row in rows]
 
-    def newest(self, limit: int) -> list[SnapshotHead]:
-        """The heads of the snapshots made last, newest first."""
-        rows = self._connection.execute(
-            select(*_HEAD).order_by(snapshots.c.created_at.desc(), snapshots.c.id).limit(limit)
-        )
-        return [SnapshotHead(*row) for row in rows]
+    def newest(self, limit: int, after: SnapshotHead | None = None) -> list[SnapshotHead]:
+        """The heads of the snapshots made last, newest first; those that follow `after`."""
+        c = snapshots.c
+        query = select(*_HEAD).order_by(c.created_at.desc(), c.id).limit(limit)
+        if after is not None:
+            same = and_(c.created_at == after.created_at, c.id > after.id)
+            query = query.where(or_(c.created_at < after.created_at, same))
+        return [SnapshotHead(*row) for row in self._connection.execute(query)]
 
     def lines(self, snapshot_id: str, first: int, limit: int) -> list[SnapshotLine]:
         """Lines of a snapshot in their order, from number `first` (0 is the first of all) on."""

@@ -32,9 +32,11 @@ from collector.ledger.coverage import CoverageRepository
 from collector.ledger.daily_reads import DailyReadRepository
 from collector.ledger.delivery import DeliveryRepository
 from collector.ledger.findings import FindingRepository, ManualIndexRepository
+from collector.ledger.idempotency import IdempotencyRepository
 from collector.ledger.index_reads import IndexReadRepository
 from collector.ledger.keys import KeyRepository
 from collector.ledger.registry import RegistryRepository
+from collector.ledger.registry_pages import RegistryPages
 from collector.ledger.schema import current_revision, head_revision, upgrade
 from collector.ledger.snapshots import SnapshotRepository
 
@@ -71,9 +73,11 @@ class UnitOfWork:
         self.delivery = DeliveryRepository(connection)
         self.index_reads = IndexReadRepository(connection)
         self.registry = RegistryRepository(connection)
+        self.registry_pages = RegistryPages(connection)
         self.snapshots = SnapshotRepository(connection)
         self.keys = KeyRepository(connection)
         self.audit = AuditRepository(connection)
+        self.idempotency = IdempotencyRepository(connection)
         self.commands = CommandRepository(connection)
         self.coverage = CoverageRepository(connection)
         self.accounting = AccountingRepository(connection)

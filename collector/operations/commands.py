@@ -16,6 +16,7 @@ from collector.errors import CollectorError, InvalidRequest, NotFound
 from collector.ledger import Ledger
 from collector.ledger.audit import AuditEntry
 from collector.ledger.commands import StoredCommand, StoredEvent
+from collector.ledger.idempotency import Once
 from contract.commands import Arguments, Command, CommandKind, Result
 from contract.limits import COMMAND_BYTES_MAX, COMMAND_LIFETIME_MAX_S
 from contract.messages import encode
@@ -78,11 +79,14 @@ class Wanted:
 SEND_TIMEOUT_S = 5.0
 
 
-def send_command(ledger: Ledger, sender: Sender, wanted: Wanted, now: datetime) -> CommandView:
+def send_command(
+    ledger: Ledger, sender: Sender, wanted: Wanted, now: datetime, once: Once | None = None
+) -> CommandView:
     """Record a command and send it.
 
     Raises InvalidRequest, NotFound for a gateway that was never heard of, BrokerUnavailable where
-    the broker does not take it: it is recorded then, and sent again by nobody.
+    the broker does not take it: it is recorded then, and sent again by nobody, unless the request
+    is to be done `once` and comes again. The command is the same then, and gateways do each once.
     """
     command = _command(wanted, now)
     payload = encode(command)
@@ -100,9 +104,17 @@ def send_command(ledger: Ledger, sender: Sender, wanted: Wanted, now: datetime) 
     with ledger.begin() as uow:
         if not uow.commands.knows_gateway(wanted.gateway):
             raise _unknown_gateway(wanted.gateway)
-        uow.commands.add(stored)
-        detail = {"id": command.id, "kind": command.kind, "arguments": stored.arguments}
-        uow.audit.add(AuditEntry(now, wanted.issuer, "command.send", wanted.gateway, detail))
+        earlier = None if once is None else uow.idempotency.claim(once, command.id, now)
+        if earlier is None:
+            uow.commands.add(stored)
+            detail = {"id": command.id, "kind": command.kind, "arguments": stored.arguments}
+            uow.audit.add(AuditEntry(now, wanted.issuer, "command.send", wanted.gateway, detail))
+    if earlier is not None:
+        view = get_command(ledger, gateway=wanted.gateway, command=earlier, now=now)
+        if view.state is not CommandState.ISSUED or now >= view.command.expires_at:
+            return view
+        command = _again(view.command)
+        payload = encode(command)
     topic = build(CommandTopic(wanted.gateway, command.id))
     if not sender.send(topic, payload, retain=False, timeout_s=SEND_TIMEOUT_S):
         raise BrokerUnavailable(
@@ -195,6 +207,18 @@ def _command(wanted: Wanted, now: datetime) -> Command:
         expires_at=now + timedelta(seconds=wanted.lifetime_s),
         issuer=wanted.issuer,
         arguments=Arguments(meters or None),
+    )
+
+
+def _again(stored: StoredCommand) -> Command:
+    return Command(
+        v=1,
+        id=stored.id,
+        kind=stored.kind,
+        issued_at=stored.issued_at,
+        expires_at=stored.expires_at,
+        issuer=stored.issuer,
+        arguments=msgspec.convert(stored.arguments, Arguments),
     )
 
 
