@@ -12,7 +12,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from schemathesis import GenerationMode
+from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -26,7 +26,7 @@ from collector.web.context import Context
 from tests.api.server import serve
 from tests.api.world import GATEWAY, NOW, STATION, World, world
 
-EXAMPLES = 10
+EXAMPLES = 16
 SEED = 20261124
 CHECKS = [
     not_a_server_error,
@@ -67,10 +67,18 @@ OPERATIONS = [(method, path) for path, methods in DOCUMENT["paths"].items() for 
 NAMES = {"station": STATION, "gateway": GATEWAY, "serial": "2026000101"}
 
 
-@pytest.mark.parametrize(("method", "path"), OPERATIONS)
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+# What takes nothing cannot be asked wrongly.
+ASKED = [
+    (mode, method, path)
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    for method, path in OPERATIONS
+    if mode is GenerationMode.POSITIVE or path.startswith("/v1")
+]
+
+
+@pytest.mark.parametrize(("mode", "method", "path"), ASKED)
 def test_no_request_gets_an_answer_outside_the_document(
-    utility: World, address: str, method: str, path: str, mode: GenerationMode
+    utility: World, address: str, mode: GenerationMode, method: str, path: str
 ) -> None:
     operation = SCHEMA[path][method.upper()]
     headers = utility.headers("admin")
@@ -84,7 +92,7 @@ def test_no_request_gets_an_answer_outside_the_document(
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())
-    def ask(case: Any, known: bool) -> None:
+    def ask(case: Case, known: bool) -> None:
         if known:
             for name in NAMES.keys() & set(case.path_parameters or {}):
                 case.path_parameters[name] = NAMES[name]
