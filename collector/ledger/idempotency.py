@@ -6,7 +6,7 @@ It must not know what a request is; it keeps a hash of it, to tell another one w
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, tuple_
 
 from collector.errors import Conflict
 from collector.ledger.statements import upsert
@@ -56,7 +56,7 @@ class IdempotencyRepository:
 
         Of two at the same time one waits here for the other. Raises Conflict as `find` does.
         """
-        self._connection.execute(delete(idempotency).where(idempotency.c.created_at <= now - KEPT))
+        self._forget(now)
         self._connection.execute(
             upsert(self._connection, idempotency),
             {
@@ -70,3 +70,10 @@ class IdempotencyRepository:
         # Subjects are new ids: another one here is of a request that was before.
         found = self.find(once, now)
         return None if found == subject else found
+
+    def _forget(self, now: datetime) -> None:
+        c = idempotency.c
+        # What another one is forgetting is left to it: two that wait for each other help nobody.
+        old = select(c.actor, c.token).where(c.created_at <= now - KEPT)
+        old = old.with_for_update(skip_locked=True)
+        self._connection.execute(delete(idempotency).where(tuple_(c.actor, c.token).in_(old)))

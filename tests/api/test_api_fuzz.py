@@ -92,7 +92,7 @@ def test_no_request_gets_an_answer_outside_the_document(
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())
-    def ask(case: Case, known: bool) -> None:
+    def ask(case: Case[Any], known: bool) -> None:
         if known:
             for name in NAMES.keys() & set(case.path_parameters or {}):
                 case.path_parameters[name] = NAMES[name]
