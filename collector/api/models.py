@@ -413,9 +413,10 @@ class CommandView(View):
 
 
 class CommandList(View):
-    """The newest commands first."""
+    """The newest commands first; `next` is the `after` of the next page, null at the end."""
 
     commands: list[CommandView]
+    next: str | None
 
 
 class AuditRowView(View):

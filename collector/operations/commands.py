@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from collector.errors import CollectorError, InvalidRequest, NotFound
-from collector.ledger import Ledger
+from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.audit import AuditEntry
 from collector.ledger.commands import StoredCommand, StoredEvent
 from collector.ledger.idempotency import Once
@@ -149,19 +149,23 @@ def take_result(ledger: Ledger, gateway: str, result: Result) -> bool:
 def get_command(ledger: Ledger, *, gateway: str, command: str, now: datetime) -> CommandView:
     """One command of a gateway. Raises NotFound."""
     with ledger.read() as uow:
-        stored = uow.commands.get(gateway, command)
-        if stored is None:
-            raise NotFound(f"gateway {gateway!r} was sent no command {command!r}")
+        stored = _stored(uow, gateway, command)
         event = uow.commands.event_of(gateway, command, stored.issued_at - GRACE)
     return CommandView(stored, state_of(stored, now), event)
 
 
-def list_commands(ledger: Ledger, *, gateway: str, limit: int, now: datetime) -> list[CommandView]:
-    """The newest commands of a gateway, newest first. Raises NotFound."""
+def list_commands(
+    ledger: Ledger, *, gateway: str, limit: int, now: datetime, after: str | None = None
+) -> list[CommandView]:
+    """The newest commands of a gateway, newest first; those after the command `after`.
+
+    Raises NotFound for a gateway or a command that is not known.
+    """
     with ledger.read() as uow:
         if not uow.commands.knows_gateway(gateway):
             raise _unknown_gateway(gateway)
-        found = uow.commands.newest(gateway, limit)
+        last = None if after is None else _stored(uow, gateway, after)
+        found = uow.commands.newest(gateway, limit, last)
     return [CommandView(stored, state_of(stored, now)) for stored in found]
 
 
@@ -208,6 +212,13 @@ def _command(wanted: Wanted, now: datetime) -> Command:
         issuer=wanted.issuer,
         arguments=Arguments(meters or None),
     )
+
+
+def _stored(uow: UnitOfWork, gateway: str, command: str) -> StoredCommand:
+    stored = uow.commands.get(gateway, command)
+    if stored is None:
+        raise NotFound(f"gateway {gateway!r} was sent no command {command!r}")
+    return stored
 
 
 def _again(stored: StoredCommand) -> Command:

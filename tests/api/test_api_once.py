@@ -109,6 +109,40 @@ def test_a_command_that_the_broker_did_not_take_is_the_same_when_it_is_sent_agai
     assert len(broker.sent) == 2
 
 
+def test_commands_come_in_pages(client: httpx.Client) -> None:
+    for number in range(3):
+        post(client, COMMANDS, {"kind": "ping"}, f"page-{number}")
+    whole = client.get(COMMANDS, params={"limit": 500}).json()
+    assert whole["next"] is None
+    ids: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = client.get(COMMANDS, params={"limit": 2, **after}).json()
+        ids += [row["id"] for row in page["commands"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert ids == [row["id"] for row in whole["commands"]]
+    assert len(set(ids)) == len(ids) >= 3
+    assert client.get(COMMANDS, params={"after": "none"}).status_code == 404
+
+
+def test_gateways_come_in_pages(client: httpx.Client, desk: World) -> None:
+    names = [GATEWAY, *(f"Z{number}" for number in range(4))]
+    with desk.ledger.begin() as uow:
+        uow.delivery.touch(dict.fromkeys(names[1:]), (), desk.now)
+    found: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = client.get("/v1/gateways", params={"limit": 2, **after}).json()
+        assert len(page["gateways"]) <= 2
+        found += [row["gateway"] for row in page["gateways"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert found == names
+
+
 @pytest.mark.parametrize("form", ["", "/lines.csv", "/lines.json"])
 def test_who_holds_a_snapshot_is_not_sent_it_again(client: httpx.Client, form: str) -> None:
     path = f"{post(client, SNAPSHOTS, OCTOBER, 'etag').headers['Location']}{form}"

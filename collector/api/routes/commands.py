@@ -81,11 +81,22 @@ def send_command(
     responses=responses(404),
 )
 def list_commands(
-    gateway: NamePath, context: ContextParameter, limit: NewestQuery = 50
+    gateway: NamePath,
+    context: ContextParameter,
+    limit: NewestQuery = 50,
+    after: Annotated[
+        str | None,
+        Query(min_length=1, max_length=NAME_CHARS_MAX, description="`next` of the page before"),
+    ] = None,
 ) -> CommandList:
     """The newest commands of a gateway first."""
-    found = commands.list_commands(context.ledger, gateway=gateway, limit=limit, now=context.now())
-    return CommandList(commands=[_view(view) for view in found])
+    found = commands.list_commands(
+        context.ledger, gateway=gateway, limit=limit + 1, now=context.now(), after=after
+    )
+    return CommandList(
+        commands=[_view(view) for view in found[:limit]],
+        next=found[limit - 1].command.id if len(found) > limit else None,
+    )
 
 
 @router.get(
