@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from collector.civil import format_instant
 from collector.errors import (
     CollectorError,
     InvalidRequest,
@@ -129,7 +130,12 @@ def add_key(
     stored = StoredKey(prefix, name, _hash(key), wanted, now, expires_at)
     with ledger.begin() as uow:
         uow.keys.add(stored)
-        uow.audit.add(AuditEntry(now, actor, "key.add", name, {"scopes": list(wanted)}))
+        detail = {
+            "scopes": list(wanted),
+            "prefix": prefix,
+            "expires_at": None if expires_at is None else format_instant(expires_at),
+        }
+        uow.audit.add(AuditEntry(now, actor, "key.add", name, detail))
     return key
 
 
