@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from collector import (
+    audit_cli,
     billing_cli,
     command_cli,
     config_cli,
@@ -34,7 +35,7 @@ from collector.cli_common import (
 from collector.clock import system_now
 from collector.config import CollectorConfig, load_config
 from collector.errors import InvalidRequest, LedgerUnavailable
-from collector.operations import delivery, keys
+from collector.operations import audit, billing_runs, delivery, keys
 
 # How long a command waits for the broker, in seconds.
 BROKER_WAIT_S = 10.0
@@ -58,6 +59,7 @@ app.add_typer(export_cli.app, name="export")
 app.add_typer(rating_cli.tariffs_app, name="tariffs")
 app.command()(rating_cli.rate)
 app.add_typer(vee_cli.app, name="vee")
+app.add_typer(audit_cli.app, name="audit")
 app.add_typer(billing_cli.app, name="billing")
 
 
@@ -91,7 +93,7 @@ def key_add(
     config: ConfigOption,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="read, snapshot, command:send or admin; may be repeated."),
+        typer.Option(help=f"{', '.join(keys.Scope)}; or read, snapshot. May be repeated."),
     ] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
 ) -> None:
@@ -127,10 +129,16 @@ def key_list(config: ConfigOption) -> None:
             state = f"{verb} {key.expires_at.isoformat(timespec='seconds')}"
         typer.echo(
             f"{key.name:24} sgl_{key.prefix}_…  {','.join(key.scopes):16}"
-            f" made {key.created_at.isoformat(timespec='seconds')}  {state}"
+            f" made {key.created_at.isoformat(timespec='seconds')}  {state}  {_used(key)}"
         )
     if not found:
         typer.echo("there are no keys: make one with songlo collector key add NAME")
+
+
+def _used(key: keys.KeyView) -> str:
+    if key.last_used_at is None:
+        return "never used"
+    return f"used {key.last_used_at.isoformat(timespec='seconds')}"
 
 
 @key_app.command("revoke")
@@ -158,6 +166,14 @@ def verify(
         else:
             with contextlib.closing(open_store(settings)) as store:
                 found = delivery.verify(ledger, store)
+        problems = [
+            *found.problems,
+            *audit.verify_snapshots(ledger),
+            *billing_runs.verify_runs(ledger),
+        ]
+        trail = audit.verify_audit(ledger)
+    if trail.broken is not None:
+        problems.append(f"audit trail: {trail.broken.text}: songlo collector audit verify")
     for part in found.receipts:
         typer.echo(
             f"{part.content:12} {part.state:9} {part.batches:10} batches"
@@ -167,9 +183,9 @@ def verify(
     typer.echo(f"meter reads: {found.reads_expected} delivered, in the reading store: {stored}")
     for fact in found.known:
         typer.echo(f"known: {fact}")
-    for problem in found.problems:
+    for problem in problems:
         typer.echo(f"problem: {problem}", err=True)
-    if found.problems:
+    if problems:
         raise typer.Exit(1)
     typer.echo("everything else agrees" if found.known else "everything agrees")
 

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import JSONResponse
 
 from collector.api.routes import (
+    audit,
     commands,
     fleet,
     health,
@@ -53,8 +54,8 @@ def create_app(context: Context, *, session_secret: bytes | None = None) -> Fast
     )
     app.state.context = context
     app.state.console = Console(Signer(session_secret))
-    v1 = APIRouter(prefix="/v1", responses=problems.responses(401, 403, 422, 503))
-    for part in (snapshots, registry, losses, readings, states, fleet, commands):
+    v1 = APIRouter(prefix="/v1", responses=problems.responses(401, 403, 422, 429, 503))
+    for part in (snapshots, registry, losses, readings, states, fleet, commands, audit):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)

@@ -7,12 +7,12 @@ are its own (`collector.console.session`).
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Security
+from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from collector.operations import keys
 from collector.operations.keys import KeyIdentity, Scope
 from collector.web.context import ContextParameter
+from collector.web.knocking import check_key_from
 from collector.web.problems import Unauthorized
 from collector.web.scopes import require
 
@@ -26,21 +26,24 @@ _header = APIKeyHeader(
 
 
 def identify(
+    request: Request,
     context: ContextParameter,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     header: Annotated[str | None, Security(_header)],
 ) -> KeyIdentity:
-    """Whose key the request carries. Raises Unauthorized, KeyRefused, LedgerUnavailable."""
+    """Whose key the request carries. Raises Unauthorized, or as check_key_from."""
     key = bearer.credentials if bearer is not None else header
     if not key:
         raise Unauthorized("this needs an API key", hint=NO_KEY_HINT)
-    return keys.check_key(context.ledger, key, context.now())
+    return check_key_from(request, context, key)
 
 
 def needs(scope: Scope) -> Callable[[KeyIdentity], KeyIdentity]:
     """A dependency that lets a request pass if its key allows `scope`; else raises Forbidden."""
 
-    def check(identity: Annotated[KeyIdentity, Security(identify)]) -> KeyIdentity:
+    def check(
+        identity: Annotated[KeyIdentity, Security(identify, scopes=[scope.value])],
+    ) -> KeyIdentity:
         require(identity, scope)
         return identity
 

@@ -56,10 +56,14 @@ class SnapshotView(View):
 
 
 class SnapshotList(View):
-    """The newest snapshots first; `truncated` says that there are more than were asked for."""
+    """The newest snapshots first; `next` is the `after` of the next page, null at the end.
+
+    `truncated` says the same in a word: there are more than were asked for.
+    """
 
     snapshots: list[SnapshotView]
     truncated: bool
+    next: str | None
 
 
 class StationView(View):
@@ -409,6 +413,32 @@ class CommandView(View):
 
 
 class CommandList(View):
-    """The newest commands first."""
+    """The newest commands first; `next` is the `after` of the next page, null at the end."""
 
     commands: list[CommandView]
+    next: str | None
+
+
+class AuditRowView(View):
+    """One action: who did what to what. `detail` has what is needed to understand it later."""
+
+    sequence: int
+    at: At
+    actor: str
+    action: str
+    subject: str
+    detail: dict[str, Any]
+
+
+class AuditList(View):
+    """The newest rows first; `next` is the `before` of the next page, null at the end."""
+
+    rows: list[AuditRowView]
+    next: int | None
+
+
+class AuditHeadView(View):
+    """The last row of the audit trail: its number, and the hash that all rows before are in."""
+
+    sequence: int
+    sha256: str

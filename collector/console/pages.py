@@ -25,9 +25,10 @@ from collector.console.web import (
     speech_of,
 )
 from collector.errors import NotFound
-from collector.operations import keys, registry
+from collector.operations import registry
 from collector.operations.keys import KeyIdentity, KeyRefused, Scope
 from collector.web.context import ContextParameter
+from collector.web.knocking import TooManyWrongKeys, check_key_from
 from collector.web.parameters import Day, NamePath
 from collector.web.problems import Forbidden
 from collector.web.scopes import require
@@ -69,12 +70,14 @@ def log_in(
         fault = _("The page was open for too long. Try again.")
     else:
         try:
-            identity = keys.check_key(context.ledger, key.strip(), context.now())
+            identity = check_key_from(request, context, key.strip())
             require(identity, Scope.READ)
+        except TooManyWrongKeys:
+            fault = _("Too many wrong keys came from here. Wait a while, then try again.")
         except KeyRefused:
             fault = _("This key is not valid. Check that all of it was pasted.")
         except Forbidden:
-            fault = _("This key may not read. Ask for one with the scope read.")
+            fault = _("This key may not read. Ask for one with the scope readings:read.")
     if fault or identity is None:
         return render(request, "login.html", 401, fault=fault, next=local_path(next_))
     response = RedirectResponse(local_path(next_), 303)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, insert, select, update
+from sqlalchemy import Connection, Row, and_, exists, insert, or_, select, update
 
 from collector.ledger.tables import commands, events, gateways
 
@@ -117,15 +117,17 @@ class CommandRepository:
         ).one_or_none()
         return None if row is None else _stored(row)
 
-    def newest(self, gateway: str, limit: int) -> list[StoredCommand]:
-        """The newest commands of a gateway, newest first."""
-        rows = self._connection.execute(
-            select(*_COLUMNS)
-            .where(commands.c.gateway == gateway)
-            .order_by(commands.c.issued_at.desc(), commands.c.id)
-            .limit(limit)
-        )
-        return [_stored(row) for row in rows]
+    def newest(
+        self, gateway: str, limit: int, after: StoredCommand | None = None
+    ) -> list[StoredCommand]:
+        """The newest commands of a gateway, newest first; those that follow `after`."""
+        c = commands.c
+        query = select(*_COLUMNS).where(c.gateway == gateway)
+        if after is not None:
+            same = and_(c.issued_at == after.issued_at, c.id > after.id)
+            query = query.where(or_(c.issued_at < after.issued_at, same))
+        query = query.order_by(c.issued_at.desc(), c.id).limit(limit)
+        return [_stored(row) for row in self._connection.execute(query)]
 
     def events(self, gateway: str, limit: int) -> list[StoredEvent]:
         """The newest events of a gateway, newest first."""

@@ -115,10 +115,10 @@ class DeliveryViews:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def gateways(self) -> list[GatewayRow]:
-        """All gateways, by name."""
+    def gateways(self, after: str | None = None, limit: int | None = None) -> list[GatewayRow]:
+        """All gateways by name, or at most `limit` after the name `after`."""
         c = gateways.c
-        rows = self._connection.execute(
+        query = (
             select(
                 c.gateway,
                 c.station,
@@ -132,9 +132,13 @@ class DeliveryViews:
                 c.reads,
                 c.duplicates,
                 c.quarantined,
-            ).order_by(c.gateway)
+            )
+            .order_by(c.gateway)
+            .limit(limit)
         )
-        return [GatewayRow(**row) for row in rows.mappings()]
+        if after is not None:
+            query = query.where(c.gateway > after)
+        return [GatewayRow(**row) for row in self._connection.execute(query).mappings()]
 
     def epochs_with_holes(
         self, only: str | None = None, holes_max: int | None = HOLES_MAX

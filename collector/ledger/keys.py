@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from collector.errors import Conflict
@@ -22,6 +22,7 @@ _COLUMNS = (
     api_keys.c.created_at,
     api_keys.c.expires_at,
     api_keys.c.revoked_at,
+    api_keys.c.last_used_at,
 )
 
 
@@ -36,6 +37,7 @@ class StoredKey:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
 
 
 class KeyRepository:
@@ -84,7 +86,16 @@ class KeyRepository:
         )
         return result.rowcount > 0
 
+    def used(self, prefix: str, at: datetime) -> None:
+        """The key was used at `at`; an instant before the one that is known changes nothing."""
+        last = api_keys.c.last_used_at
+        self._connection.execute(
+            update(api_keys)
+            .where(api_keys.c.prefix == prefix, or_(last.is_(None), last < at))
+            .values(last_used_at=at)
+        )
+
 
 def _stored(row: Row[*tuple[Any, ...]]) -> StoredKey:
-    prefix, name, sha256, scopes, created_at, expires_at, revoked_at = row
-    return StoredKey(prefix, name, bytes(sha256), tuple(scopes), created_at, expires_at, revoked_at)
+    prefix, name, sha256, scopes, *times = row
+    return StoredKey(prefix, name, bytes(sha256), tuple(scopes), *times)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, and_, insert, or_, select
 
 from collector.billing.values import LineQuality, SnapshotHead, SnapshotLine
 from collector.ledger.tables import snapshot_lines, snapshots, to_ms
@@ -22,6 +22,20 @@ _HEAD = (
     snapshots.c.line_count,
     snapshots.c.sha256,
 )
+
+_LINES = select(
+    snapshot_lines.c.point,
+    snapshot_lines.c.meter,
+    snapshot_lines.c.register,
+    snapshot_lines.c.index_from,
+    snapshot_lines.c.index_to,
+    snapshot_lines.c.read_from_at,
+    snapshot_lines.c.read_to_at,
+    snapshot_lines.c.multiplier_numerator,
+    snapshot_lines.c.multiplier_denominator,
+    snapshot_lines.c.consumption,
+    snapshot_lines.c.quality,
+).order_by(snapshot_lines.c.ordinal)
 
 _LineRow = tuple[str | int | None, ...]
 
@@ -73,34 +87,34 @@ class SnapshotRepository:
         ).one_or_none()
         return None if row is None else SnapshotHead(*row)
 
-    def newest(self, limit: int) -> list[SnapshotHead]:
-        """The heads of the snapshots made last, newest first."""
+    def all(self) -> list[SnapshotHead]:
+        """The heads of all snapshots, oldest first."""
         rows = self._connection.execute(
-            select(*_HEAD).order_by(snapshots.c.created_at.desc(), snapshots.c.id).limit(limit)
+            select(*_HEAD).order_by(snapshots.c.created_at, snapshots.c.id)
         )
         return [SnapshotHead(*row) for row in rows]
+
+    def newest(self, limit: int, after: SnapshotHead | None = None) -> list[SnapshotHead]:
+        """The heads of the snapshots made last, newest first; those that follow `after`."""
+        c = snapshots.c
+        query = select(*_HEAD).order_by(c.created_at.desc(), c.id).limit(limit)
+        if after is not None:
+            same = and_(c.created_at == after.created_at, c.id > after.id)
+            query = query.where(or_(c.created_at < after.created_at, same))
+        return [SnapshotHead(*row) for row in self._connection.execute(query)]
 
     def lines(self, snapshot_id: str, first: int, limit: int) -> list[SnapshotLine]:
         """Lines of a snapshot in their order, from number `first` (0 is the first of all) on."""
         c = snapshot_lines.c
-        rows = self._connection.execute(
-            select(
-                c.point,
-                c.meter,
-                c.register,
-                c.index_from,
-                c.index_to,
-                c.read_from_at,
-                c.read_to_at,
-                c.multiplier_numerator,
-                c.multiplier_denominator,
-                c.consumption,
-                c.quality,
-            )
-            .where(c.snapshot == snapshot_id, c.ordinal >= first, c.ordinal < first + limit)
-            .order_by(c.ordinal)
+        query = _LINES.where(
+            c.snapshot == snapshot_id, c.ordinal >= first, c.ordinal < first + limit
         )
-        return [_line(row) for row in rows]
+        return [_line(row) for row in self._connection.execute(query)]
+
+    def all_lines(self, snapshot_id: str) -> list[SnapshotLine]:
+        """All lines of a snapshot in their order, whatever numbers somebody gave them."""
+        query = _LINES.where(snapshot_lines.c.snapshot == snapshot_id)
+        return [_line(row) for row in self._connection.execute(query)]
 
     def _add_lines(self, rows: list[_LineRow]) -> None:
         if self._connection.dialect.name == "postgresql":

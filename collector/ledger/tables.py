@@ -581,15 +581,31 @@ api_keys = Table(
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
 )
 
+# Requests that were sent with an Idempotency-Key, and what they made: `subject` is its id.
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("actor", String(64), primary_key=True),
+    Column("token", String(128), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("subject", String(64), nullable=False),
+    Column("created_at", Instant, nullable=False, index=True),
+)
+
+# What people and programs did: a chain, each row with the hash of the one before it.
 audit = Table(
     "audit",
     metadata,
-    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("sequence", BigId, primary_key=True, autoincrement=False),
     Column("at", Instant, nullable=False),
     Column("actor", String(64), nullable=False),
     Column("action", String(64), nullable=False),
     Column("subject", Text, nullable=False),
-    Column("detail", JSON, nullable=False),
+    Column("detail", Text, nullable=False),  # canonical JSON: its bytes are hashed
+    # Unique, so that no two rows follow the same one: the chain cannot fork.
+    Column("previous_sha256", String(64), nullable=False, unique=True),
+    Column("sha256", String(64), nullable=False),
 )

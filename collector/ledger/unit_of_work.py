@@ -34,9 +34,11 @@ from collector.ledger.coverage import CoverageRepository
 from collector.ledger.daily_reads import DailyReadRepository
 from collector.ledger.delivery import DeliveryRepository
 from collector.ledger.findings import FindingRepository, ManualIndexRepository
+from collector.ledger.idempotency import IdempotencyRepository
 from collector.ledger.index_reads import IndexReadRepository
 from collector.ledger.keys import KeyRepository
 from collector.ledger.registry import RegistryRepository
+from collector.ledger.registry_pages import RegistryPages
 from collector.ledger.schema import current_revision, head_revision, upgrade
 from collector.ledger.snapshots import SnapshotRepository
 
@@ -58,7 +60,11 @@ POOL_TIMEOUT_S = 15.0
 # SQLite's page cache per connection, in KiB: a billing day of 10,000 meters fits.
 SQLITE_CACHE_KIB = 32_768
 
+# How long one that does not want to wait waits for another writer, in milliseconds.
+NO_WAIT_MS = 50
+
 _READ_ONLY = "songlo_read_only"
+_NO_WAIT = "songlo_no_wait"
 _MIGRATE_HINT = "songlo collector migrate"
 
 
@@ -70,10 +76,12 @@ class UnitOfWork:
         self.index_reads = IndexReadRepository(connection)
         self.registry = RegistryRepository(connection)
         self.contracts = ContractRepository(connection)
+        self.registry_pages = RegistryPages(connection)
         self.snapshots = SnapshotRepository(connection)
         self.billing_runs = BillingRunRepository(connection)
         self.keys = KeyRepository(connection)
         self.audit = AuditRepository(connection)
+        self.idempotency = IdempotencyRepository(connection)
         self.commands = CommandRepository(connection)
         self.coverage = CoverageRepository(connection)
         self.accounting = AccountingRepository(connection)
@@ -112,10 +120,22 @@ class Ledger:
             )
 
     @contextmanager
-    def begin(self) -> Iterator[UnitOfWork]:
-        """A write transaction: committed when the block ends, rolled back when it raises."""
-        with _translated(), self._engine.connect() as connection, connection.begin():
-            yield UnitOfWork(connection)
+    def begin(self, *, wait: bool = True) -> Iterator[UnitOfWork]:
+        """A write transaction: committed when the block ends, rolled back when it raises.
+
+        Without `wait` it raises LedgerUnavailable at once where another writer is in the way.
+        """
+        options: dict[str, Any] = {} if wait else {_NO_WAIT: True}
+        with (
+            _translated(),
+            self._engine.connect().execution_options(**options) as connection,
+            connection.begin(),
+        ):
+            if not wait and connection.dialect.name == "postgresql":
+                connection.execute(text(f"SET LOCAL lock_timeout = {NO_WAIT_MS}"))
+            unit = UnitOfWork(connection)
+            yield unit
+            unit.audit.seal()
 
     @contextmanager
     def read(self) -> Iterator[UnitOfWork]:
@@ -206,7 +226,10 @@ def _prepare_sqlite(dbapi_connection: sqlite3.Connection, _record: object) -> No
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    read_only = bool(connection.get_execution_options().get(_READ_ONLY))
+    options = connection.get_execution_options()
+    read_only = bool(options.get(_READ_ONLY))
+    wait_ms = NO_WAIT_MS if options.get(_NO_WAIT) else BUSY_TIMEOUT_MS
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {wait_ms}")
     connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
     # IMMEDIATE waits for its turn at once; a later upgrade from a read lock could only fail.
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -13,9 +13,10 @@ from typing import Protocol
 import msgspec
 
 from collector.errors import CollectorError, InvalidRequest, NotFound
-from collector.ledger import Ledger
+from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.audit import AuditEntry
 from collector.ledger.commands import StoredCommand, StoredEvent
+from collector.ledger.idempotency import Once
 from contract.commands import Arguments, Command, CommandKind, Result
 from contract.limits import COMMAND_BYTES_MAX, COMMAND_LIFETIME_MAX_S
 from contract.messages import encode
@@ -78,12 +79,15 @@ class Wanted:
 SEND_TIMEOUT_S = 5.0
 
 
-def send_command(ledger: Ledger, sender: Sender, wanted: Wanted, now: datetime) -> CommandView:
+def send_command(
+    ledger: Ledger, sender: Sender, wanted: Wanted, now: datetime, once: Once | None = None
+) -> CommandView:
     """Record a command and send it.
 
     Raises InvalidRequest, NotFound for a gateway that was never heard of, BrokerUnavailable where
-    the broker does not say in time that it has taken it: it is recorded then, and may still reach
-    the gateway until it expires.
+    the broker does not say in time that it has taken it: it is recorded then, may still reach the
+    gateway until it expires, and is sent again by nobody, unless the request is to be done `once`
+    and comes again. The command is the same then, and gateways do each once.
     """
     command = _command(wanted, now)
     payload = encode(command)
@@ -101,9 +105,17 @@ def send_command(ledger: Ledger, sender: Sender, wanted: Wanted, now: datetime) 
     with ledger.begin() as uow:
         if not uow.commands.knows_gateway(wanted.gateway):
             raise _unknown_gateway(wanted.gateway)
-        uow.commands.add(stored)
-        detail = {"id": command.id, "kind": command.kind, "arguments": stored.arguments}
-        uow.audit.add(AuditEntry(now, wanted.issuer, "command.send", wanted.gateway, detail))
+        earlier = None if once is None else uow.idempotency.claim(once, command.id, now)
+        if earlier is None:
+            uow.commands.add(stored)
+            detail = {"id": command.id, "kind": command.kind, "arguments": stored.arguments}
+            uow.audit.add(AuditEntry(now, wanted.issuer, "command.send", wanted.gateway, detail))
+    if earlier is not None:
+        view = get_command(ledger, gateway=wanted.gateway, command=earlier, now=now)
+        if view.state is not CommandState.ISSUED or now >= view.command.expires_at:
+            return view
+        command = _again(view.command)
+        payload = encode(command)
     topic = build(CommandTopic(wanted.gateway, command.id))
     if not sender.send(topic, payload, retain=False, timeout_s=SEND_TIMEOUT_S):
         raise BrokerUnavailable(
@@ -140,19 +152,23 @@ def take_result(ledger: Ledger, gateway: str, result: Result) -> bool:
 def get_command(ledger: Ledger, *, gateway: str, command: str, now: datetime) -> CommandView:
     """One command of a gateway. Raises NotFound."""
     with ledger.read() as uow:
-        stored = uow.commands.get(gateway, command)
-        if stored is None:
-            raise NotFound(f"gateway {gateway!r} was sent no command {command!r}")
+        stored = _stored(uow, gateway, command)
         event = uow.commands.event_of(gateway, command, stored.issued_at - GRACE)
     return CommandView(stored, state_of(stored, now), event)
 
 
-def list_commands(ledger: Ledger, *, gateway: str, limit: int, now: datetime) -> list[CommandView]:
-    """The newest commands of a gateway, newest first. Raises NotFound."""
+def list_commands(
+    ledger: Ledger, *, gateway: str, limit: int, now: datetime, after: str | None = None
+) -> list[CommandView]:
+    """The newest commands of a gateway, newest first; those after the command `after`.
+
+    Raises NotFound for a gateway or a command that is not known.
+    """
     with ledger.read() as uow:
         if not uow.commands.knows_gateway(gateway):
             raise _unknown_gateway(gateway)
-        found = uow.commands.newest(gateway, limit)
+        last = None if after is None else _stored(uow, gateway, after)
+        found = uow.commands.newest(gateway, limit, last)
     return [CommandView(stored, state_of(stored, now)) for stored in found]
 
 
@@ -198,6 +214,25 @@ def _command(wanted: Wanted, now: datetime) -> Command:
         expires_at=now + timedelta(seconds=wanted.lifetime_s),
         issuer=wanted.issuer,
         arguments=Arguments(meters or None),
+    )
+
+
+def _stored(uow: UnitOfWork, gateway: str, command: str) -> StoredCommand:
+    stored = uow.commands.get(gateway, command)
+    if stored is None:
+        raise NotFound(f"gateway {gateway!r} was sent no command {command!r}")
+    return stored
+
+
+def _again(stored: StoredCommand) -> Command:
+    return Command(
+        v=1,
+        id=stored.id,
+        kind=stored.kind,
+        issued_at=stored.issued_at,
+        expires_at=stored.expires_at,
+        issuer=stored.issuer,
+        arguments=msgspec.convert(stored.arguments, Arguments),
     )
 
 

@@ -51,11 +51,13 @@ class GatewayView:
     holes: tuple[EpochHoles, ...]
 
 
-def gateways(ledger: Ledger, now: datetime) -> list[GatewayView]:
-    """All gateways that were ever heard of, by name."""
+def gateways(
+    ledger: Ledger, now: datetime, *, after: str | None = None, limit: int | None = None
+) -> list[GatewayView]:
+    """All gateways that were ever heard of by name, or at most `limit` after the name `after`."""
     with ledger.read() as uow:
         views = uow.delivery.views
-        rows = views.gateways()
+        rows = views.gateways(after, limit)
         lost = views.lost_counts()
         open_counts = uow.delivery.quarantine.open_counts()
         holes: defaultdict[str, list[EpochHoles]] = defaultdict(list)

@@ -4,16 +4,24 @@ A key is `sgl_<prefix>_<secret>`: the prefix finds it, 160 random bits guard it,
 SHA-256 is kept. It must not know which request is allowed what; it says which scopes a key has.
 """
 
+import contextlib
 import hashlib
 import hmac
 import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from collector.errors import CollectorError, InvalidRequest, NotFound
+from collector.civil import format_instant
+from collector.errors import (
+    CollectorError,
+    InvalidRequest,
+    LedgerStateError,
+    LedgerUnavailable,
+    NotFound,
+)
 from collector.ledger import Ledger
 from collector.ledger.audit import AuditEntry
 from collector.ledger.keys import StoredKey
@@ -22,19 +30,31 @@ from collector.ledger.keys import StoredKey
 class Scope(StrEnum):
     """What a key may do; `INCLUDED_IN` has which includes which."""
 
-    READ = "read"
-    SNAPSHOT = "snapshot"
+    READ = "readings:read"
+    EXPORT = "export:read"
+    REGISTRY = "registry:write"
+    VEE = "vee:decide"
+    SNAPSHOT = "snapshot:create"
+    APPROVE = "snapshot:approve"
     COMMAND = "command:send"
     ADMIN = "admin"
 
 
+# Who decides, bills or commands must see what about. Whoever takes exports or brings the registry
+# does not need to see readings.
+_SEES = frozenset({Scope.READ, Scope.VEE, Scope.SNAPSHOT, Scope.APPROVE, Scope.COMMAND})
+
 INCLUDED_IN: Mapping[Scope, frozenset[Scope]] = {
-    Scope.READ: frozenset(Scope),
-    Scope.SNAPSHOT: frozenset({Scope.SNAPSHOT, Scope.ADMIN}),
-    Scope.COMMAND: frozenset({Scope.COMMAND, Scope.ADMIN}),
-    Scope.ADMIN: frozenset({Scope.ADMIN}),
+    scope: frozenset({scope, Scope.ADMIN}) | (_SEES if scope is Scope.READ else frozenset())
+    for scope in Scope
 }
 """The scopes of which each is enough for what needs the one that it stands beside."""
+
+BUNDLES: Mapping[str, tuple[Scope, ...]] = {
+    "read": (Scope.READ, Scope.EXPORT),
+    "snapshot": (Scope.READ, Scope.EXPORT, Scope.SNAPSHOT),
+}
+"""Names for several scopes: what keys could be given before there were as many."""
 
 
 _PREFIX_BYTES = 4
@@ -43,6 +63,9 @@ _SHAPE = re.compile(
     rf"sgl_(?P<prefix>[0-9a-f]{{{2 * _PREFIX_BYTES}}})_[0-9a-f]{{{2 * _SECRET_BYTES}}}"
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+# How exactly it is known when a key was used last: not every request is worth a write.
+LAST_USE_STEP = timedelta(minutes=1)
 
 # Compared with where no key is found, so that a wrong prefix takes as long as a wrong secret.
 _NO_HASH = bytes(32)
@@ -72,6 +95,7 @@ class KeyView:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    last_used_at: datetime | None = None
 
 
 def add_key(
@@ -91,7 +115,8 @@ def add_key(
         raise InvalidRequest(
             f"{name!r} cannot name a key", hint="use letters, digits and . _ @ -, at most 64"
         )
-    wanted = tuple(dict.fromkeys(scopes))
+    named = [new for scope in scopes for new in BUNDLES.get(scope, (scope,))]
+    wanted = tuple(dict.fromkeys(str(scope) for scope in named))
     unknown = [scope for scope in wanted if scope not in frozenset(Scope)]
     if unknown or not wanted:
         raise InvalidRequest(
@@ -105,7 +130,12 @@ def add_key(
     stored = StoredKey(prefix, name, _hash(key), wanted, now, expires_at)
     with ledger.begin() as uow:
         uow.keys.add(stored)
-        uow.audit.add(AuditEntry(now, actor, "key.add", name, {"scopes": list(wanted)}))
+        detail = {
+            "scopes": list(wanted),
+            "prefix": prefix,
+            "expires_at": None if expires_at is None else format_instant(expires_at),
+        }
+        uow.audit.add(AuditEntry(now, actor, "key.add", name, detail))
     return key
 
 
@@ -121,6 +151,7 @@ def check_key(ledger: Ledger, key: str, now: datetime) -> KeyIdentity:
         raise KeyRefused(
             "the API key is not valid", hint="make one with: songlo collector key add NAME"
         )
+    _note_use(ledger, stored, now)
     return KeyIdentity(stored.name, frozenset(stored.scopes))
 
 
@@ -143,9 +174,18 @@ def list_keys(ledger: Ledger) -> list[KeyView]:
                 key.created_at,
                 key.expires_at,
                 key.revoked_at,
+                key.last_used_at,
             )
             for key in uow.keys.all()
         ]
+
+
+def _note_use(ledger: Ledger, key: StoredKey, now: datetime) -> None:
+    if key.last_used_at is not None and now - key.last_used_at < LAST_USE_STEP:
+        return
+    # Who only reads must not wait for a writer, nor fail with it: the next request notes it.
+    with contextlib.suppress(LedgerUnavailable, LedgerStateError), ledger.begin(wait=False) as uow:
+        uow.keys.used(key.prefix, now)
 
 
 def _is_good(key: StoredKey, now: datetime) -> bool:

@@ -13,6 +13,7 @@ from collector.civil import format_instant
 from collector.errors import InvalidRequest, NotFound
 from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.audit import AuditEntry
+from collector.ledger.idempotency import Once
 from collector.operations.indices import BILLING_WINDOW, indices_for
 from collector.operations.registry import unknown_station
 from collector.registry.asking import station_at
@@ -24,7 +25,7 @@ PAGE_LINES = 5_000
 LIST_MAX = 1_000
 
 
-def create_snapshot(
+def create_snapshot(  # noqa: PLR0913  what, who, when, and whether once
     ledger: Ledger,
     *,
     station: str | None,
@@ -32,12 +33,19 @@ def create_snapshot(
     to_at: datetime,
     actor: str,
     now: datetime,
+    once: Once | None = None,
 ) -> SnapshotHead:
     """Freeze what is billed for [from_at, to_at) of one station, or of all (None).
 
     Raises InvalidRequest for a period that is empty, in the future, or finer than milliseconds,
-    and for an empty registry; NotFound for a station that the registry does not have.
+    and for an empty registry; NotFound for a station that the registry does not have. A request
+    that was sent `once` before gets what it made then.
     """
+    if once is not None:
+        with ledger.read() as uow:
+            earlier = uow.idempotency.find(once, now)
+        if earlier is not None:
+            return get_snapshot(ledger, earlier)
     check_period(from_at, to_at, now)
     from_at, to_at = from_at.astimezone(UTC), to_at.astimezone(UTC)
     with ledger.read() as uow:
@@ -53,6 +61,10 @@ def create_snapshot(
         sha256=snapshot_hash(station, from_at, to_at, lines),
     )
     with ledger.begin() as uow:
+        if once is not None:
+            earlier = uow.idempotency.claim(once, head.id, now)
+            if earlier is not None:
+                return _of(uow, earlier)
         uow.snapshots.add(head, lines)
         detail = {"station": station, "lines": len(lines), "sha256": head.sha256}
         uow.audit.add(AuditEntry(now, actor, "snapshot.create", head.id, detail))
@@ -62,20 +74,22 @@ def create_snapshot(
 def get_snapshot(ledger: Ledger, snapshot_id: str) -> SnapshotHead:
     """The head of a snapshot. Raises NotFound."""
     with ledger.read() as uow:
-        head = uow.snapshots.get(snapshot_id)
-    if head is None:
-        raise NotFound(f"there is no snapshot {snapshot_id!r}", hint="see `GET /v1/snapshots`")
-    return head
+        return _of(uow, snapshot_id)
 
 
-def list_snapshots(ledger: Ledger, limit: int = 100) -> list[SnapshotHead]:
-    """The snapshots made last, newest first, at most `limit` (up to 1,000)."""
+def list_snapshots(
+    ledger: Ledger, limit: int = 100, after: str | None = None
+) -> list[SnapshotHead]:
+    """The snapshots made last, newest first, at most `limit` (up to 1,000).
+
+    `after` is the id of a snapshot: those that come after it in that order. Raises NotFound.
+    """
     if not 1 <= limit <= LIST_MAX:
         raise InvalidRequest(
             f"limit {limit} is not from 1 to {LIST_MAX}", hint=f"ask for {LIST_MAX} at most"
         )
     with ledger.read() as uow:
-        return uow.snapshots.newest(limit)
+        return uow.snapshots.newest(limit, None if after is None else _of(uow, after))
 
 
 def snapshot_lines(ledger: Ledger, snapshot_id: str) -> Iterator[SnapshotLine]:
@@ -143,6 +157,13 @@ def check_period(from_at: datetime, to_at: datetime, now: datetime | None = None
             f"{format_instant(to_at)} is in the future: it has not been read yet",
             hint="give a to_at that has passed",
         )
+
+
+def _of(uow: UnitOfWork, snapshot_id: str) -> SnapshotHead:
+    head = uow.snapshots.get(snapshot_id)
+    if head is None:
+        raise NotFound(f"there is no snapshot {snapshot_id!r}", hint="see `GET /v1/snapshots`")
+    return head
 
 
 def _pages(ledger: Ledger, head: SnapshotHead) -> Iterator[SnapshotLine]:

@@ -4,7 +4,7 @@ Handed to `create_app` once and found again through the request; it must not kno
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Annotated, cast
 from zoneinfo import ZoneInfo
@@ -17,6 +17,7 @@ from collector.civil import civil_day, zone_info
 from collector.ledger import Ledger
 from collector.operations.commands import Sender
 from collector.readings.port import ReadingStore
+from collector.web.wrong_keys import WrongKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Context:
     intake: Callable[[], Mapping[str, str]] | None = None
     sender: Sender | None = None
     command_lifetime_s: int = 120
+    wrong_keys: WrongKeys = field(default_factory=WrongKeys)
 
     @property
     def zone_info(self) -> ZoneInfo:

@@ -27,6 +27,7 @@ from collector.errors import (
 from collector.operations.commands import BrokerUnavailable
 from collector.operations.keys import KeyRefused
 from collector.readings.port import StoreUnavailable
+from collector.web.knocking import TooManyWrongKeys
 from collector.web.parameters import DAY_HINT, INSTANT_HINT
 
 MEDIA_TYPE = "application/problem+json"
@@ -79,6 +80,7 @@ STATUS_OF: Mapping[type[CollectorError], int] = {
     Unauthorized: 401,
     KeyRefused: 401,
     Forbidden: 403,
+    TooManyWrongKeys: 429,
     NotFound: 404,
     Conflict: 409,
     InvalidRequest: 422,
@@ -150,6 +152,8 @@ def install(app: FastAPI, render_page: RenderPage) -> None:
             response.headers.update(error.headers or {})
         if found.status == http.HTTPStatus.UNAUTHORIZED:
             response.headers["WWW-Authenticate"] = 'Bearer realm="songlo"'
+        if isinstance(error, TooManyWrongKeys):
+            response.headers["Retry-After"] = str(error.retry_after_s)
         if found.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers["Retry-After"] = str(RETRY_AFTER_S)
         return response

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from collector.operations.keys import add_key, revoke_key
+from collector.web.wrong_keys import FREE_TRIES
 from tests.api.server import client_of
 from tests.api.world import FIRST_AT, NOW, World
 
@@ -101,3 +102,22 @@ def test_a_revoked_or_expired_key_opens_nothing(empty: World) -> None:
         assert client.get("/v1/stations", headers=empty.headers()).status_code == 200
         revoke_key(empty.ledger, name="read-key", now=empty.now)
         assert client.get("/v1/stations", headers=empty.headers()).status_code == 401
+
+
+def test_an_address_that_guesses_has_to_wait(empty: World) -> None:
+    good, quiet = empty.headers("read"), empty.headers("admin")
+    with client_of(empty.app) as client:
+        assert client.get("/v1/stations", headers=good).status_code == 200
+        for number in range(FREE_TRIES + 3):
+            guess = {"X-Api-Key": f"sgl_{number:08x}_{'0' * 40}"}
+            answer = client.get("/v1/stations", headers=guess)
+        assert answer.status_code == 429
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.json()["code"] == "too_many_wrong_keys"
+        wait_s = int(answer.headers["Retry-After"])
+        assert 1 <= wait_s <= 60
+        # Whoever worked from there goes on; a key that is new there waits like everyone.
+        assert client.get("/v1/stations", headers=good).status_code == 200
+        assert client.get("/v1/stations", headers=quiet).status_code == 429
+        empty.now += timedelta(seconds=wait_s)
+        assert client.get("/v1/stations", headers=quiet).status_code == 200

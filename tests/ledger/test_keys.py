@@ -1,11 +1,13 @@
 """API keys: shown once, checked in constant time, refused without saying why."""
 
-from datetime import timedelta
+import time
+from datetime import datetime, timedelta
 
 import pytest
 
 from collector.errors import Conflict, InvalidRequest, NotFound
 from collector.ledger import Ledger
+from collector.ledger.keys import KeyRepository
 from collector.operations.keys import (
     KeyRefused,
     add_key,
@@ -16,6 +18,10 @@ from collector.operations.keys import (
 from tests.ledger.building import NOW
 
 HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+
+# What the older names `read` and `snapshot` stand for.
+CLERK = {"readings:read", "export:read", "snapshot:create"}
 
 
 def test_a_key_says_who_it_is_and_is_not_stored(ledger: Ledger) -> None:
@@ -24,7 +30,7 @@ def test_a_key_says_who_it_is_and_is_not_stored(ledger: Ledger) -> None:
     assert key.startswith("sgl_")
     assert len(bytes.fromhex(secret)) * 8 == 160
     identity = check_key(ledger, key, NOW)
-    assert (identity.name, identity.scopes) == ("clerk", frozenset({"read", "snapshot"}))
+    assert (identity.name, identity.scopes) == ("clerk", frozenset(CLERK))
     with ledger.read() as uow:
         stored = uow.keys.by_prefix(prefix)
         assert stored is not None
@@ -84,3 +90,51 @@ def test_what_cannot_be_a_key_is_refused(ledger: Ledger) -> None:
     with pytest.raises(Conflict):
         add_key(ledger, name="clerk", scopes=["read"], now=NOW)
     assert len(list_keys(ledger)) == 1
+
+
+def last_use(ledger: Ledger) -> object:
+    [view] = list_keys(ledger)
+    return view.last_used_at
+
+
+def test_the_last_use_is_known_to_the_minute(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = add_key(ledger, name="clerk", scopes=["admin"], now=NOW)
+    assert last_use(ledger) is None
+    written = []
+    used = KeyRepository.used
+
+    def counted(self: KeyRepository, prefix: str, at: datetime) -> None:
+        written.append(at)
+        used(self, prefix, at)
+
+    monkeypatch.setattr(KeyRepository, "used", counted)
+    for second in range(0, 181, 10):
+        check_key(ledger, key, NOW + timedelta(seconds=second))
+    assert written == [NOW, NOW + MINUTE, NOW + 2 * MINUTE, NOW + 3 * MINUTE]
+    assert last_use(ledger) == NOW + 3 * MINUTE
+    with ledger.begin() as uow:
+        uow.keys.used(key.split("_")[1], NOW)  # a request that was overtaken
+    assert last_use(ledger) == NOW + 3 * MINUTE
+
+
+def test_a_wrong_key_is_no_use(ledger: Ledger) -> None:
+    key = add_key(ledger, name="clerk", scopes=["admin"], now=NOW, expires_at=NOW + HOUR)
+    for wrong, at in ((key[:-1] + ("0" if key[-1] != "0" else "1"), NOW), (key, NOW + HOUR)):
+        with pytest.raises(KeyRefused):
+            check_key(ledger, wrong, at)
+    assert last_use(ledger) is None
+
+
+@pytest.mark.timeout(10)
+def test_who_reads_is_not_held_up_by_a_writer(ledger: Ledger) -> None:
+    key = add_key(ledger, name="clerk", scopes=["admin"], now=NOW)
+    with ledger.begin() as writer:
+        writer.keys.used(key.split("_")[1], NOW - HOUR)
+        began = time.monotonic()
+        assert check_key(ledger, key, NOW).name == "clerk"
+        assert time.monotonic() - began < 3
+    assert last_use(ledger) == NOW - HOUR
+    check_key(ledger, key, NOW)
+    assert last_use(ledger) == NOW

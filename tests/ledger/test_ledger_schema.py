@@ -109,6 +109,8 @@ def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
         "DELETE FROM finding_decisions",
         "UPDATE manual_indices SET value = 0",
         "DELETE FROM manual_indices",
+        "UPDATE audit SET actor = 'nobody'",
+        "DELETE FROM audit",
     ],
 )
 def test_the_database_refuses_to_amend_what_is_billed(

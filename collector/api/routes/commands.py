@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response, Security, status
 
 from collector.api.auth import needs
+from collector.api.idempotency import IdempotencyHeader, once
 from collector.api.models import (
     CommandList,
     CommandRequest,
@@ -36,7 +37,7 @@ NewestQuery = Annotated[int, Query(ge=1, le=commands.LIST_MAX, description="at m
     "/commands",
     status_code=status.HTTP_202_ACCEPTED,
     summary="Send a command",
-    responses=responses(404, 409, 422),
+    responses=responses(400, 404, 409, 413, 422),
 )
 def send_command(
     gateway: NamePath,
@@ -44,8 +45,12 @@ def send_command(
     response: Response,
     context: ContextParameter,
     key: Annotated[KeyIdentity, Security(needs(Scope.COMMAND))],
+    idempotency_key: IdempotencyHeader = None,
 ) -> CommandView:
-    """Send one command; its result is had from the address in `Location`."""
+    """Send one command; its result is had from the address in `Location`.
+
+    With an `Idempotency-Key` the same request again is the same command, not another one.
+    """
     if context.sender is None:
         raise Conflict(
             "this collector commands no gateways",
@@ -63,6 +68,7 @@ def send_command(
             wanted.lifetime_s or context.command_lifetime_s,
         ),
         context.now(),
+        once(key.name, idempotency_key, f"command {gateway}", wanted),
     )
     response.headers["Location"] = f"/v1/gateways/{gateway}/commands/{sent.command.id}"
     return _view(sent)
@@ -75,11 +81,22 @@ def send_command(
     responses=responses(404),
 )
 def list_commands(
-    gateway: NamePath, context: ContextParameter, limit: NewestQuery = 50
+    gateway: NamePath,
+    context: ContextParameter,
+    limit: NewestQuery = 50,
+    after: Annotated[
+        str | None,
+        Query(min_length=1, max_length=NAME_CHARS_MAX, description="`next` of the page before"),
+    ] = None,
 ) -> CommandList:
     """The newest commands of a gateway first."""
-    found = commands.list_commands(context.ledger, gateway=gateway, limit=limit, now=context.now())
-    return CommandList(commands=[_view(view) for view in found])
+    found = commands.list_commands(
+        context.ledger, gateway=gateway, limit=limit + 1, now=context.now(), after=after
+    )
+    return CommandList(
+        commands=[_view(view) for view in found[:limit]],
+        next=found[limit - 1].command.id if len(found) > limit else None,
+    )
 
 
 @router.get(

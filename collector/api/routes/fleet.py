@@ -7,7 +7,7 @@ from fastapi import APIRouter, Security
 
 from collector.api.auth import needs
 from collector.api.models import GatewayList, GatewayView
-from collector.api.paging import PAGE_LIMIT_DEFAULT, AfterQuery, LimitQuery, page
+from collector.api.paging import PAGE_LIMIT_DEFAULT, AfterQuery, LimitQuery
 from collector.operations import fleet
 from collector.operations.keys import Scope
 from collector.web.context import ContextParameter
@@ -20,6 +20,9 @@ def gateways(
     context: ContextParameter, limit: LimitQuery = PAGE_LIMIT_DEFAULT, after: AfterQuery = None
 ) -> GatewayList:
     """Every gateway that was ever heard of, by name."""
-    found = fleet.gateways(context.ledger, context.now())
-    rows, following = page(found, lambda row: row.gateway, after, limit)
-    return GatewayList(gateways=[GatewayView.model_validate(row) for row in rows], next=following)
+    found = fleet.gateways(context.ledger, context.now(), after=after, limit=limit + 1)
+    rows = found[:limit]
+    return GatewayList(
+        gateways=[GatewayView.model_validate(row) for row in rows],
+        next=rows[-1].gateway if len(found) > limit else None,
+    )

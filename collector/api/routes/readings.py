@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Security
 from collector.api.auth import needs
 from collector.api.models import ReadingList, ReadingView
 from collector.errors import InvalidRequest, NotFound
-from collector.operations import registry
+from collector.operations import registry_pages
 from collector.operations.keys import Scope
 from collector.readings.port import StoredRead
 from collector.web.context import Context, ContextParameter
@@ -69,7 +69,7 @@ def _wanted(codes: list[str]) -> frozenset[str]:
 
 def _check_known(context: Context, serial: str) -> None:
     """Tells a meter that sent nothing in the range from one that nobody ever heard of."""
-    if not any(view.meter.meter == serial for view in registry.meters(context.ledger)):
+    if not registry_pages.knows_meter(context.ledger, serial):
         raise NotFound(
             f"there is no meter {serial!r} in the registry, and no reading of it in this range",
             hint="see `GET /v1/meters` and `GET /v1/meters/unassigned`",

@@ -3,7 +3,6 @@
 Reads only; the registry is changed by importing its files.
 """
 
-from fractions import Fraction
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Security
@@ -18,9 +17,11 @@ from collector.api.models import (
     StationList,
     StationView,
 )
-from collector.api.paging import PAGE_LIMIT_DEFAULT, AfterQuery, LimitQuery, page
-from collector.operations import registry
+from collector.api.paging import PAGE_LIMIT_DEFAULT, AfterQuery, LimitQuery
+from collector.ledger.registry_pages import StationRow
+from collector.operations import registry, registry_pages
 from collector.operations.keys import Scope
+from collector.operations.registry_pages import MeterPlaces, PointAt, Turn
 from collector.registry.values import Role
 from collector.web.context import ContextParameter
 from collector.web.parameters import Instant, NamePath, NameQuery
@@ -29,7 +30,7 @@ from collector.web.problems import responses
 router = APIRouter(tags=["registry"], dependencies=[Security(needs(Scope.READ))])
 
 
-def _station(view: registry.StationView) -> StationView:
+def _station(view: registry.StationView | StationRow) -> StationView:
     return StationView(
         station=view.station.station,
         name=view.station.name,
@@ -40,25 +41,25 @@ def _station(view: registry.StationView) -> StationView:
     )
 
 
-def _point(view: registry.PointView) -> PointView:
+def _point(view: PointAt) -> PointView:
     return PointView(
         point=view.point.point,
         station=view.point.station,
         role=view.point.role.value,
         name=view.point.name,
-        meter=view.installation.meter if view.installation else None,
-        installed_at=view.installation.installed_at if view.installation else None,
-        multiplier=view.multiplier.ratio if view.multiplier else Fraction(1),
+        meter=view.place.meter if view.place else None,
+        installed_at=view.place.installed_at if view.place else None,
+        multiplier=view.ratio,
     )
 
 
-def _meter(view: registry.MeterView) -> MeterView:
+def _meter(view: MeterPlaces) -> MeterView:
     return MeterView(
         meter=view.meter.meter,
         model=view.meter.model,
         resolution_wh=view.meter.resolution_wh,
         roll_over_wh=view.meter.roll_over_wh,
-        installations=[InstallationView.model_validate(row) for row in view.installations],
+        installations=[InstallationView.model_validate(row) for row in view.places],
     )
 
 
@@ -67,10 +68,8 @@ def stations(
     context: ContextParameter, limit: LimitQuery = PAGE_LIMIT_DEFAULT, after: AfterQuery = None
 ) -> StationList:
     """All stations of the registry, by code."""
-    rows, following = page(
-        registry.stations(context.ledger), lambda view: view.station.station, after, limit
-    )
-    return StationList(stations=[_station(view) for view in rows], next=following)
+    page = registry_pages.station_page(context.ledger, Turn(after, limit))
+    return StationList(stations=[_station(view) for view in page.rows], next=page.next)
 
 
 @router.get("/stations/{station}", summary="One station", responses=responses(404))
@@ -90,14 +89,8 @@ def points(
 ) -> PointList:
     """Points by code, of one station or of all, with the meter that is there at an instant."""
     at = at or context.now()
-    found = registry.points(context.ledger, at, station)
-    rows, following = page(
-        [view for view in found if role is None or view.point.role is role],
-        lambda view: view.point.point,
-        after,
-        limit,
-    )
-    return PointList(at=at, points=[_point(view) for view in rows], next=following)
+    page = registry_pages.point_page(context.ledger, Turn(after, limit), at, station, role)
+    return PointList(at=at, points=[_point(view) for view in page.rows], next=page.next)
 
 
 @router.get("/meters", summary="List meters", responses=responses(404))
@@ -108,7 +101,5 @@ def meters(
     after: AfterQuery = None,
 ) -> MeterList:
     """Meters by serial, all or those ever installed at a station, with where they were."""
-    rows, following = page(
-        registry.meters(context.ledger, station), lambda view: view.meter.meter, after, limit
-    )
-    return MeterList(meters=[_meter(view) for view in rows], next=following)
+    page = registry_pages.meter_page(context.ledger, Turn(after, limit), station)
+    return MeterList(meters=[_meter(view) for view in page.rows], next=page.next)

@@ -1,0 +1,101 @@
+"""Whatever the OpenAPI document allows, and what it does not: no answer outside of it, none of 5xx.
+
+Schemathesis makes the requests, from the document and from its opposite; the seed is fixed, so that
+a failure is the same on every machine.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from collector.api.app import create_app
+from collector.web.context import Context
+from tests.api.server import serve
+from tests.api.world import GATEWAY, NOW, STATION, World, world
+
+EXAMPLES = 16
+SEED = 20261124
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+class Broker:
+    """Takes everything."""
+
+    def send(self, topic: str, payload: bytes, *, retain: bool, timeout_s: float) -> bool:
+        del topic, payload, retain, timeout_s
+        return True
+
+
+@pytest.fixture(scope="module")
+def utility(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("fuzz")) as made:
+        made.app = create_app(replace(made.app.state.context, sender=Broker()))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def address(utility: World) -> Iterator[str]:
+    with serve(utility.app) as url:
+        yield url
+
+
+# The document is the same whatever stands behind the application: here, nothing.
+DOCUMENT = create_app(Context(cast(Any, None), cast(Any, None), "UTC", lambda: NOW)).openapi()
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+OPERATIONS = [(method, path) for path, methods in DOCUMENT["paths"].items() for method in methods]
+
+# Names that exist, so that requests get further than to "not found".
+NAMES = {"station": STATION, "gateway": GATEWAY, "serial": "2026000101"}
+
+
+# What takes nothing cannot be asked wrongly.
+ASKED = [
+    (mode, method, path)
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    for method, path in OPERATIONS
+    if mode is GenerationMode.POSITIVE or path.startswith("/v1")
+]
+
+
+@pytest.mark.parametrize(("mode", "method", "path"), ASKED)
+def test_no_request_gets_an_answer_outside_the_document(
+    utility: World, address: str, mode: GenerationMode, method: str, path: str
+) -> None:
+    operation = SCHEMA[path][method.upper()]
+    headers = utility.headers("admin")
+
+    @seed(SEED)
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())
+    def ask(case: Case[Any], known: bool) -> None:
+        if known:
+            for name in NAMES.keys() & set(case.path_parameters or {}):
+                case.path_parameters[name] = NAMES[name]
+        case.call_and_validate(base_url=address, headers=headers, checks=CHECKS)
+
+    ask()
