@@ -15,16 +15,14 @@ from sqlalchemy import Connection, Select, and_, func, insert, select, text, uni
 
 from collector.billing.run_values import ExportedLine, LineKind, RunHead, RunLine, VersionHead
 from collector.billing.values import LineQuality
-from collector.ledger.tables import (
+from collector.ledger.billing_tables import (
     billing_acts,
     billing_exports,
     billing_lines,
     billing_runs,
     billing_versions,
-    finding_decisions,
-    findings,
-    manual_indices,
 )
+from collector.ledger.tables import finding_decisions, findings, manual_indices
 
 # Two processes that bill at once must see each other's exports.
 _LOCK = 736673

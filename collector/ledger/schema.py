@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from alembic.script.revision import Revision
 from sqlalchemy import Connection
 
-from collector.ledger.tables import metadata
+from collector.ledger.billing_tables import metadata
 
 _FOLDER = Path(__file__).parent / "migrations"
 
