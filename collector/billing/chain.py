@@ -22,7 +22,15 @@ from typing import NamedTuple
 import msgspec
 
 from collector.billing.run_values import ExportedLine, LineKind, RunLine
-from collector.billing.snapshot import BILLED_REGISTERS, IndexAt, Stretch, consumption
+from collector.billing.snapshot import (
+    BILLED_REGISTERS,
+    Boundary,
+    IndexAt,
+    Stretch,
+    at_end,
+    at_start,
+    consumption,
+)
 from collector.billing.values import LineQuality
 from collector.civil import format_instant
 from collector.registry.values import Installation, Registry
@@ -40,12 +48,8 @@ class Standing(NamedTuple):
     quality: LineQuality
 
 
-Boundary = tuple[str, datetime, datetime]
-"""(point, the installation's `installed_at`, the instant that an index is wanted for)."""
-
 Standings = Mapping[Boundary, Mapping[str, Standing]]
 
-_NOTHING: Mapping[str, Standing] = {}
 _RANK = {quality: place for place, quality in enumerate("ASEN")}
 
 
@@ -83,16 +87,21 @@ class Closing:
 
 @dataclass(slots=True)
 class Chain:
-    """What has been exported of the points of a run: the last closings and all lines."""
+    """What has been exported of the points of a run: the last closings and all lines.
+
+    `begun` has, for registers that were in a run and never had a closing index, from when on.
+    """
 
     closings: dict[tuple[str, str], Closing] = field(default_factory=dict)
+    begun: dict[tuple[str, str], datetime] = field(default_factory=dict)
     exported: list[ExportedLine] = field(default_factory=list)
 
     def starts(self) -> dict[str, datetime]:
-        """From where each point goes on: the earliest of its registers' last closings."""
+        """From where each point goes on: where the first of its registers does."""
         found: dict[str, datetime] = {}
-        for (point, _), closing in self.closings.items():
-            found[point] = min(found.get(point, closing.at), closing.at)
+        ends = {key: closing.at for key, closing in self.closings.items()}
+        for (point, _), at in (*ends.items(), *self.begun.items()):
+            found[point] = min(found.get(point, at), at)
         return found
 
 
@@ -101,10 +110,13 @@ def chain_of(exported: Iterable[ExportedLine]) -> Chain:
     chain = Chain(exported=list(exported))
     for one in chain.exported:
         line = one.line
-        if line.kind is LineKind.CORRECTION or line.index_to is None or line.billed is None:
+        key = (line.point, line.register)
+        if line.kind is LineKind.CORRECTION:
+            continue
+        if line.index_to is None or line.billed is None:
+            chain.begun[key] = min(chain.begun.get(key, line.from_at), line.from_at)
             continue
         assert line.read_to_at is not None, "an index was read or set for some instant"
-        key = (line.point, line.register)
         held = chain.closings.get(key)
         if held is None or held.at < line.to_at:
             chain.closings[key] = Closing(
@@ -116,6 +128,8 @@ def chain_of(exported: Iterable[ExportedLine]) -> Chain:
                 quality=line.quality,
                 multiplier=line.multiplier,
             )
+    for key in chain.closings:
+        chain.begun.pop(key, None)
     return chain
 
 
@@ -225,12 +239,13 @@ def basis_hash(chain: Chain) -> str:
         [point, register, one.run, one.meter, format_instant(one.at), one.index]
         for (point, register), one in sorted(chain.closings.items())
     ]
+    begun = [[*key, format_instant(at)] for key, at in sorted(chain.begun.items())]
     corrected = sorted(
         [one.run, one.line.point, one.line.register, one.line.cites, one.line.billed]
         for one in chain.exported
         if one.line.kind is LineKind.CORRECTION
     )
-    return hashlib.sha256(msgspec.json.encode([closings, corrected])).hexdigest()
+    return hashlib.sha256(msgspec.json.encode([closings, begun, corrected])).hexdigest()
 
 
 def line_document(line: RunLine) -> dict[str, str | int | None]:
@@ -381,18 +396,35 @@ def _may_differ(
     ]
     if then != now:
         return True
-    for earlier, later, part in zip(lines, lines[1:], within, strict=False):
-        at_end = _at_end(part, standings).get(register)
-        at_start = _at_start(within[within.index(part) + 1], standings).get(register)
-        if (
-            at_end is not None
-            and _whole(at_end.value, steps.of(earlier.multiplier)) != earlier.index_to
-        ) or (
-            at_start is not None
-            and _whole(at_start.value, steps.of(later.multiplier)) != later.index_from
-        ):
+    for line, part in zip(lines, within, strict=True):
+        step = steps.of(part.multiplier)
+        start = _at_start(part, standings).get(register)
+        end = _at_end(part, standings).get(register)
+        if not _is_left_start(part, lines[0], line) and _differs(start, line.index_from, step):
+            return True
+        if not _is_left_end(part, lines[-1], line) and _differs(end, line.index_to, step):
             return True
     return False
+
+
+def _differs(today: Standing | None, exported: int | None, step: int) -> bool:
+    return today is not None and _whole(today.value, step) != exported
+
+
+def _is_left_start(part: Stretch, first: RunLine, line: RunLine) -> bool:
+    """Whether a stretch's start is that of the period, and stays as it was exported.
+
+    Not where a meter was put in just then: its index was read on the spot, not carried over.
+    """
+    return line is first and part.from_at != part.installation.installed_at
+
+
+def _is_left_end(part: Stretch, last: RunLine, line: RunLine) -> bool:
+    """Whether a stretch's end is that of the period, and stays as it was exported.
+
+    Not where the meter was taken out just then: no later period goes on from its index.
+    """
+    return line is last and part.to_at != part.installation.removed_at
 
 
 def _total(
@@ -412,10 +444,18 @@ def _total(
         meter = part.installation.meter
         start = _at_start(part, standings).get(register)
         end = _at_end(part, standings).get(register)
-        if part.from_at <= first.from_at and meter == first.meter and first.index_from is not None:
+        if (
+            part.from_at <= first.from_at != part.installation.installed_at
+            and meter == first.meter
+            and first.index_from is not None
+        ):
             assert first.read_from_at is not None
             start = Standing(first.index_from, first.read_from_at, first.quality)
-        if part.to_at >= last.to_at and meter == last.meter and last.index_to is not None:
+        if (
+            part.to_at >= last.to_at != part.installation.removed_at
+            and meter == last.meter
+            and last.index_to is not None
+        ):
             assert last.read_to_at is not None
             end = Standing(last.index_to, last.read_to_at, last.quality)
         if start is None or end is None:
@@ -451,26 +491,12 @@ def _worse(one: LineQuality, other: LineQuality) -> LineQuality:
 
 
 def _at_start(part: Stretch, standings: Standings) -> Mapping[str, Standing]:
-    row = part.installation
-    found = standings.get((row.point, row.installed_at, part.from_at), _NOTHING)
-    if part.from_at == row.installed_at:
-        return _on_the_spot(found, row.install_indices, part.from_at)
-    return found
+    return at_start(part, standings, _on_the_spot)
 
 
 def _at_end(part: Stretch, standings: Standings) -> Mapping[str, Standing]:
-    row = part.installation
-    found = standings.get((row.point, row.installed_at, part.to_at), _NOTHING)
-    if part.to_at == row.removed_at:
-        return _on_the_spot(found, row.removal_indices, part.to_at)
-    return found
+    return at_end(part, standings, _on_the_spot)
 
 
-def _on_the_spot(
-    found: Mapping[str, Standing], written: Mapping[str, int], at: datetime
-) -> Mapping[str, Standing]:
-    """What was found, and before it what was written down at an exchange."""
-    spot = {
-        register: Standing(value, at, LineQuality.ACTUAL) for register, value in written.items()
-    }
-    return {**found, **spot}
+def _on_the_spot(value: int, at: datetime) -> Standing:
+    return Standing(value, at, LineQuality.ACTUAL)

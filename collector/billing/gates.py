@@ -19,6 +19,7 @@ class Cause(StrEnum):
     """Why a line is an exception."""
 
     NO_CONSUMPTION = "no_consumption"
+    HELD = "held"
     ESTIMATED = "estimated"
     RETURNED = "returned"
     CORRECTED = "corrected"
@@ -79,6 +80,8 @@ def exceptions(
         key = line.point, line.register
         if line.kind is LineKind.CORRECTION:
             found.append(_of(*key, Cause.CORRECTED, line.billed, detail=line.cites or ""))
+        elif line.kind is LineKind.HELD:
+            found.append(_of(*key, Cause.HELD, None))
         elif line.billed is None:
             found.append(_of(*key, Cause.NO_CONSUMPTION, None))
         elif line.kind is LineKind.RETURN:

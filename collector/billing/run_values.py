@@ -17,6 +17,7 @@ class LineKind(StrEnum):
     CONSUMPTION = "consumption"  # counted from the last exported closing index on
     RETURN = "return"  # the last exported closing index was too high: less is billed now
     CORRECTION = "correction"  # what is known today of a period that has been exported
+    HELD = "held"  # left out by a person: nothing is billed, and a later run goes on from its start
 
 
 @dataclass(frozen=True, slots=True)

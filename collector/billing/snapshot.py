@@ -4,12 +4,12 @@ Pure functions over the registry and the indices found; it must not know where e
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -45,7 +45,7 @@ Indices = Mapping[Boundary, Mapping[str, IndexAt]]
 """What was found for each boundary, by register. A boundary without reads may be absent."""
 
 
-_NOTHING: Mapping[str, IndexAt] = {}
+_Index = TypeVar("_Index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,8 @@ def make_lines(
     keyed = []
     for part in parts:
         roll_over = registry.meters[part.installation.meter].roll_over_wh
-        start = _at_start(part, indices)
-        end = _at_end(part, indices)
+        start = at_start(part, indices, _on_the_spot)
+        end = at_end(part, indices, _on_the_spot)
         registers = (start.keys() | end.keys()) & _BILLED or {IMPORT_ACTIVE}
         for register in registers:
             line = _line(part, register, start.get(register), end.get(register), roll_over)
@@ -171,6 +171,35 @@ def line_document(line: SnapshotLine) -> dict[str, str | int | None]:
     }
 
 
+def at_start(
+    part: Stretch,
+    found: Mapping[Boundary, Mapping[str, _Index]],
+    spot: Callable[[int, datetime], _Index],
+) -> Mapping[str, _Index]:
+    """The indices at a stretch's start: what was found, before it what was written at an exchange.
+
+    `spot` makes an index of one that was written down on the spot.
+    """
+    where = part.installation
+    indices = found.get((where.point, where.installed_at, part.from_at), {})
+    if part.from_at != where.installed_at:
+        return indices
+    return {**indices, **_written(where.install_indices, part.from_at, spot)}
+
+
+def at_end(
+    part: Stretch,
+    found: Mapping[Boundary, Mapping[str, _Index]],
+    spot: Callable[[int, datetime], _Index],
+) -> Mapping[str, _Index]:
+    """The indices at a stretch's end; see at_start."""
+    where = part.installation
+    indices = found.get((where.point, where.installed_at, part.to_at), {})
+    if part.to_at != where.removed_at:
+        return indices
+    return {**indices, **_written(where.removal_indices, part.to_at, spot)}
+
+
 def consumption(
     start: IndexAt, end: IndexAt, multiplier: Fraction, roll_over: int | None
 ) -> int | None:
@@ -197,6 +226,16 @@ def consumption(
     return used if used <= ENERGY_MAX else None
 
 
+def _written(
+    indices: Mapping[str, int], at: datetime, spot: Callable[[int, datetime], _Index]
+) -> Mapping[str, _Index]:
+    return {register: spot(value, at) for register, value in indices.items()}
+
+
+def _on_the_spot(value: int, at: datetime) -> IndexAt:
+    return IndexAt(value, at, actual=True)
+
+
 def _floor(value: int, multiplier: Fraction) -> int:
     return value * multiplier.numerator // multiplier.denominator
 
@@ -211,29 +250,6 @@ def _cut(
             if row.from_at <= from_at:
                 ratio = row.ratio
         yield Stretch(installation, from_at, to_at, ratio)
-
-
-def _at_start(part: Stretch, indices: Indices) -> Mapping[str, IndexAt]:
-    where = part.installation
-    found = indices.get((where.point, where.installed_at, part.from_at), _NOTHING)
-    if part.from_at == where.installed_at:
-        return _on_the_spot(found, where.install_indices, part.from_at)
-    return found
-
-
-def _at_end(part: Stretch, indices: Indices) -> Mapping[str, IndexAt]:
-    where = part.installation
-    found = indices.get((where.point, where.installed_at, part.to_at), _NOTHING)
-    if part.to_at == where.removed_at:
-        return _on_the_spot(found, where.removal_indices, part.to_at)
-    return found
-
-
-def _on_the_spot(
-    found: Mapping[str, IndexAt], written: Mapping[str, int], at: datetime
-) -> Mapping[str, IndexAt]:
-    """What was found, and before it what was written down at an exchange."""
-    return {**found, **{reg: IndexAt(value, at, actual=True) for reg, value in written.items()}}
 
 
 def _line(

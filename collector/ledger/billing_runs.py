@@ -11,7 +11,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, insert, select, text, union
+from sqlalchemy import Connection, Select, and_, case, func, insert, select, text, union
 
 from collector.billing.run_values import ExportedLine, LineKind, RunHead, RunLine, VersionHead
 from collector.billing.values import LineQuality
@@ -303,6 +303,27 @@ class BillingRunRepository:
             )
         )
         return list(self._of_points(query, points))
+
+    def unclosed(self, points: Collection[str] | None) -> dict[tuple[str, str], datetime]:
+        """Points and registers that were in exported runs and never had a closing index.
+
+        With the start of the first line of each.
+        """
+        c = billing_lines.c
+        closed = case((and_(c.billed.is_not(None), c.index_to.is_not(None)), 1), else_=0)
+        query = (
+            select(c.point, c.register, func.min(c.from_at))
+            .join(billing_exports, _is_exported(billing_lines))
+            .where(c.kind != LineKind.CORRECTION.value)
+            .group_by(c.point, c.register)
+            .having(func.max(closed) == 0)
+        )
+        found: dict[tuple[str, str], datetime] = {}
+        for part in _name_parts(points):
+            limited = query if part is None else query.where(c.point.in_(part))
+            for point, register, from_at in self._connection.execute(limited):
+                found[point, register] = from_at
+        return found
 
     def editors(self, run: RunHead, points: Collection[str], since: datetime) -> set[str]:
         """Who had a hand in what a run says: versions, acts, indices put in, findings decided."""

@@ -12,7 +12,6 @@ from fractions import Fraction
 
 from collector.billing.chain import (
     DEFAULT_STEPS,
-    Boundary,
     Chain,
     Standing,
     Steps,
@@ -22,7 +21,7 @@ from collector.billing.chain import (
 )
 from collector.billing.gates import DEFAULT_LIMITS, GateLimits
 from collector.billing.run_values import LineKind, RunHead, RunLine
-from collector.billing.snapshot import Stretch, inner_boundaries, stretches
+from collector.billing.snapshot import Boundary, Stretch, inner_boundaries, stretches
 from collector.billing.values import LineQuality
 from collector.civil import civil_day, day_start, format_instant
 from collector.errors import Conflict, InvalidRequest
@@ -33,6 +32,7 @@ from collector.registry.asking import points_of_book, station_at
 from collector.registry.values import Installation, Registry
 from collector.vee.limits import LimitsBook
 from collector.vee.reads import Origin
+from contract.registers import IMPORT_ACTIVE
 
 # How far back exported periods are compared with what is known today.
 CORRECTED_BACK = timedelta(days=400)
@@ -117,13 +117,45 @@ def billed_lines(
         # What stands today for the index that they go on from.
         standings.take([(part.installation, part.from_at) for part in again], [])
         lines = run_lines(registry, parts, standings.found, chain, by.steps)
-    return [*lines, *corrections(registry, earlier, standings.found, chain, by.steps)], chain
+    corrected = corrections(registry, earlier, standings.found, chain, by.steps)
+    left_out = {point for point in excluded if scope is None or point in scope}
+    return [*lines, *corrected, *_held(registry, left_out, starts, head)], chain
+
+
+def _held(
+    registry: Registry, points: Collection[str], starts: Mapping[str, datetime], head: RunHead
+) -> list[RunLine]:
+    """A line for each point that is left out, so that a later run knows from when it is owed."""
+    found: dict[str, RunLine] = {}
+    for row in sorted(registry.installations, key=lambda row: row.installed_at):
+        from_at = starts.get(row.point, max(row.installed_at, head.from_at))
+        is_there = row.installed_at < head.to_at and (
+            row.removed_at is None or row.removed_at > from_at
+        )
+        if row.point in points and is_there and from_at < head.to_at and row.point not in found:
+            found[row.point] = RunLine(
+                point=row.point,
+                meter=row.meter,
+                register=IMPORT_ACTIVE,
+                kind=LineKind.HELD,
+                from_at=from_at,
+                to_at=head.to_at,
+                index_from=None,
+                index_to=None,
+                read_from_at=None,
+                read_to_at=None,
+                multiplier=Fraction(1),
+                billed=None,
+                quality=LineQuality.NONE,
+            )
+    return [found[point] for point in sorted(found)]
 
 
 def chain_now(uow: UnitOfWork, head: RunHead) -> Chain:
     """What a version of the run rests on: the last closings of its points, and corrections."""
     points = points_of(uow, head)
     chain = chain_of(uow.billing_runs.closings(points))
+    chain.begun = uow.billing_runs.unclosed(points)
     chain.exported = uow.billing_runs.corrections(points)
     return chain
 

@@ -163,13 +163,17 @@ def test_a_removal_index_written_down_later_is_corrected(district: Ledger, tmp_p
     exclude_point(district, run, "T1/a", who("an"), include=False)
     finish(district, run)
     assert ("T1/a", "consumption") not in billed(version_lines(district, run))
+    assert ("T1/a", "held") in billed(version_lines(district, run))
     put(district, midnight("2026-10-01"), {"M1": 1_060_000}, seq=3)
     read(district, NOV, {"M0": 10_800_000, "M3": 100_000, "M2": 5_400_999}, 4)
     following = opened(district, OCT, NOV)
     make_version(district, following, BY, who("an"))
     of_point = [line for line in version_lines(district, following) if line.point == "T1/a"]
-    # Excluded, it had no chain: it begins with the run's period. Nothing else tells from when.
-    assert [(line.meter, line.from_at, line.billed) for line in of_point] == [("M3", OCT, 60_000)]
+    # It was held, and is caught up with from where it was.
+    assert [(line.meter, line.from_at, line.billed) for line in of_point] == [
+        ("M1", SEP, 60_000),
+        ("M3", midnight("2026-10-01"), 100_000),
+    ]
 
 
 def test_a_point_that_was_left_out_goes_on_from_its_last_closing(district: Ledger) -> None:

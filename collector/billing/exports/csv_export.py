@@ -5,7 +5,7 @@ It knows columns and quoting; it must not compute anything.
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from collector.billing.snapshot import line_document
 from collector.billing.values import SnapshotLine
@@ -29,17 +29,20 @@ PIECE_LINES = 500
 
 def snapshot_csv(lines: Iterable[SnapshotLine]) -> Iterator[bytes]:
     """UTF-8, comma, header row, lines end in LF; what is not known is an empty cell."""
+    return csv_pieces(COLUMNS, map(line_document, lines))
+
+
+def csv_pieces(
+    columns: Sequence[str], documents: Iterable[Mapping[str, str | int | None]]
+) -> Iterator[bytes]:
+    """Documents as CSV, some hundreds at once; see snapshot_csv for its form."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    held = 0
-    for line in lines:
-        document = line_document(line)
-        writer.writerow([document[column] for column in COLUMNS])
-        held += 1
-        if held >= PIECE_LINES:
+    writer.writerow(columns)
+    for number, document in enumerate(documents, 1):
+        writer.writerow([document[column] for column in columns])
+        if number % PIECE_LINES == 0:
             yield buffer.getvalue().encode()
             buffer.seek(0)
             buffer.truncate()
-            held = 0
     yield buffer.getvalue().encode()

@@ -3,11 +3,10 @@
 It knows columns; it must not compute anything.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 
 from collector.billing.chain import line_document
+from collector.billing.exports.csv_export import csv_pieces
 from collector.billing.run_values import RunLine
 
 COLUMNS = (
@@ -27,19 +26,7 @@ COLUMNS = (
     "cites",
 )
 
-PIECE_LINES = 500
-
 
 def run_csv(lines: Iterable[RunLine]) -> Iterator[bytes]:
     """UTF-8, comma, header row, lines end in LF; what is not known is an empty cell."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for number, line in enumerate(lines, 1):
-        document = line_document(line)
-        writer.writerow([document[column] for column in COLUMNS])
-        if number % PIECE_LINES == 0:
-            yield buffer.getvalue().encode()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue().encode()
+    return csv_pieces(COLUMNS, map(line_document, lines))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from collector.billing.chain import (
-    Boundary,
     Chain,
     Standing,
     Steps,
@@ -20,7 +19,7 @@ from collector.billing.chain import (
     run_lines,
 )
 from collector.billing.run_values import ExportedLine, LineKind, RunLine
-from collector.billing.snapshot import stretches
+from collector.billing.snapshot import Boundary, stretches
 from collector.billing.values import LineQuality
 from collector.registry.values import (
     Installation,
@@ -144,8 +143,8 @@ def test_a_period_without_an_index_is_billed_by_the_next() -> None:
     place.put("M", day(30), 1_100_000)  # comes late
     place.put("M", day(60), 1_400_000)
     first = place.lines(day(30), day(60))
-    assert [(line.from_at, line.billed) for line in first] == [(day(30), 300_000)]
-    # Nothing was closed, so nothing is owed from the first period but what is found of it now.
+    # It was never closed: it goes on from where its first run began.
+    assert [(line.from_at, line.billed) for line in first] == [(day(0), 400_000)]
     place = Place([installed("M")])
     place.put("M", day(0), 1_000_000)
     place.put("M", day(30), 1_100_000)
@@ -222,6 +221,18 @@ def test_a_removal_index_that_was_not_known_is_billed_when_it_is() -> None:
     place.installations[0] = installed("M", 0, 10, last=1_060_000)
     place.export("r2", place.lines(day(30), day(60)))
     assert place.billed() == 60_000 + 200_000
+
+
+def test_a_last_removal_index_is_corrected_though_nothing_after_it_was_closed() -> None:
+    place = Place([installed("M", 0, 10, last=1_007_000), installed("N", 10, first=0)])
+    place.put("M", day(0), 1_000_000)
+    place.export("r1", place.lines(day(0), day(30)))
+    assert place.billed() == 7_000
+    place.installations[0] = installed("M", 0, 10, last=1_001_000)
+    place.put("N", day(30), 50_000)
+    place.put("N", day(60), 90_000)
+    place.export("r2", place.lines(day(30), day(60)))
+    assert place.billed() == 1_000 + 90_000
 
 
 def test_a_roll_over_is_counted_in_the_period_that_it_was_in() -> None:
@@ -344,7 +355,7 @@ class Billing(RuleBasedStateMachine):
 
 
 TestBilling = Billing.TestCase
-TestBilling.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestBilling.settings = settings(max_examples=400, stateful_step_count=30, deadline=None)
 
 
 def test_the_step_is_finer_behind_a_transformer() -> None:
