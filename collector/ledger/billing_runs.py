@@ -245,8 +245,15 @@ class BillingRunRepository:
         return None if row is None else VersionHead(*row)
 
     def exported(self, points: Collection[str] | None, since: datetime) -> list[ExportedLine]:
-        """Lines that were exported, of these points or of all, that end after `since`."""
-        query = _exported_lines().where(billing_lines.c.to_at > since)
+        """All lines of runs that end after `since`, of these points or of all.
+
+        Of whole runs: what was billed of one is compared with what is known of it today.
+        """
+        query = (
+            _exported_lines()
+            .join(billing_runs, billing_runs.c.run == billing_lines.c.run)
+            .where(billing_runs.c.to_at > since)
+        )
         return list(self._of_points(query, points))
 
     def corrections(self, points: Collection[str] | None) -> list[ExportedLine]:
@@ -257,12 +264,13 @@ class BillingRunRepository:
     def billed_as(
         self, points: Collection[str] | None, since: datetime
     ) -> dict[str, set[tuple[str, Fraction]]]:
-        """By which meters and multipliers points were billed in periods that end after `since`."""
+        """By which meters and multipliers points were billed in runs that end after `since`."""
         c = billing_lines.c
         query = (
             select(c.point, c.meter, c.multiplier_numerator, c.multiplier_denominator)
             .join(billing_exports, _is_exported(billing_lines))
-            .where(c.to_at > since, c.kind != LineKind.CORRECTION.value)
+            .join(billing_runs, billing_runs.c.run == c.run)
+            .where(billing_runs.c.to_at > since, c.kind != LineKind.CORRECTION.value)
             .distinct()
         )
         found: dict[str, set[tuple[str, Fraction]]] = {}

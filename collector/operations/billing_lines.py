@@ -248,6 +248,7 @@ class _Standings:
         self._uow = uow
         self._registry = registry
         self._by = by
+        self._changes = {(row.point, row.from_at) for row in registry.multipliers}
         self.found: dict[Boundary, dict[str, Standing]] = {}
 
     def take(
@@ -265,8 +266,7 @@ class _Standings:
         for row, at in inner_boundaries(needed, *far):
             boundary = (row.point, row.installed_at, at)
             if boundary not in self.found and (
-                at in {row.installed_at, row.removed_at}
-                or _is_multiplier_change(self._registry, row, at)
+                at in {row.installed_at, row.removed_at} or (row.point, at) in self._changes
             ):
                 self._take_nearest(boundary, row)
 
@@ -298,7 +298,3 @@ class _Standings:
             if one.value is not None:
                 quality = _QUALITY[Origin(one.kind.value)]
                 of_boundary[one.register] = Standing(one.value, at, quality)
-
-
-def _is_multiplier_change(registry: Registry, row: Installation, at: datetime) -> bool:
-    return any(one.point == row.point and one.from_at == at for one in registry.multipliers)

@@ -176,6 +176,40 @@ def test_a_removal_index_written_down_later_is_corrected(district: Ledger, tmp_p
     ]
 
 
+def test_a_correction_is_not_taken_back_when_its_period_grows_old(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    begin, first, second = (midnight(f"2025-{day}") for day in ("09-20", "10-01", "10-18"))
+    end, middle = midnight("2025-10-20"), midnight("2025-11-20")
+    rows = INSTALLATIONS.replace("2026-01-01", "2025-01-01")
+    rows = rows.replace("T1/a,M1,2025-01-01,,,", "T1/a,M1,2025-01-01,2025-10-01,,")
+    rows += "T1/a,M3,2025-10-01,2025-10-18,0,\nT1/a,M4,2025-10-18,,0,\n"
+    meters = FILES["meters.csv"] + "M4,sdm120,10,100000000\n"
+    files = {**FILES, "installations.csv": rows, "meters.csv": meters}
+    import_files(ledger, tmp_path / "registry", files)
+    put(ledger, begin, {"M0": 0, "M1": 1_000_000, "M2": 0}, seq=1)
+    put(ledger, end, {"M0": 100_000, "M4": 5_000, "M2": 50_000}, seq=2)
+    for meter, at, value in (("M1", first, 1_050_000), ("M3", second, 35_000)):
+        enter_index(ledger, estimate("T1/a", meter, at, value), NOW)
+    finish(ledger, opened(ledger, begin, end))
+    for meter, at, value in (("M1", first, 1_060_000), ("M3", second, 38_000)):
+        enter_index(ledger, estimate("T1/a", meter, at, None), NOW)
+        put(ledger, at, {meter: value}, seq=3)
+    put(ledger, middle, {"M0": 200_000, "M4": 45_000, "M2": 100_000}, seq=4)
+    following = opened(ledger, end, middle)
+    finish(ledger, following)
+    assert billed(version_lines(ledger, following))["T1/a", "correction"] == 13_000
+    # 400 days before its end lie between the exchanges of the corrected period.
+    put(ledger, NOV, {"M0": 900_000, "M4": 365_000, "M2": 500_000}, seq=5)
+    last = opened(ledger, middle, NOV)
+    make_version(ledger, last, BY, who("an"))
+    assert billed(version_lines(ledger, last)) == {
+        ("T1/head", "consumption"): 700_000,
+        ("T1/a", "consumption"): 320_000,
+        ("T1/b", "consumption"): 400_000,
+    }
+
+
 def test_a_point_that_was_left_out_goes_on_from_its_last_closing(district: Ledger) -> None:
     read(district, OCT, {"M0": 10_400_000, "M1": 1_100_500, "M2": 5_200_000}, 2)
     finish(district, opened(district))
