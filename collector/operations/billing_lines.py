@@ -28,7 +28,7 @@ from collector.errors import Conflict, InvalidRequest
 from collector.ledger import UnitOfWork
 from collector.operations.daily import DAY, meter_days
 from collector.operations.indices import BILLING_WINDOW
-from collector.registry.asking import points_of_book, station_at
+from collector.registry.asking import just_before, points_at_station, points_of_book
 from collector.registry.values import Installation, Registry
 from collector.vee.limits import LimitsBook
 from collector.vee.reads import Origin
@@ -36,8 +36,6 @@ from contract.registers import IMPORT_ACTIVE
 
 # How far back exported periods are compared with what is known today.
 CORRECTED_BACK = timedelta(days=400)
-
-MILLISECOND = timedelta(milliseconds=1)
 
 # Names that are told of many.
 _TOLD = 5
@@ -165,18 +163,14 @@ def points_of(uow: UnitOfWork, head: RunHead) -> set[str] | None:
 
     None: everybody.
     """
-    last = head.to_at - MILLISECOND
+    last = just_before(head.to_at)
     if head.book is not None:
         members = points_of_book(uow.contracts.memberships(), head.book, last)
         return {row.point for row in members}
     if head.station is None:
         return None
     registry = uow.registry.load(head.station)
-    return {
-        row.point
-        for row in registry.points.values()
-        if station_at(row, registry.transfers, last) == head.station
-    }
+    return points_at_station(registry.points.values(), registry.transfers, head.station, last)
 
 
 def _changed(

@@ -5,7 +5,7 @@ It fetches and stores; it must not decide what a line says, which `collector.bil
 
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from collector.billing.snapshot import make_lines, snapshot_hash, stretches
 from collector.billing.values import SnapshotHead, SnapshotLine
@@ -16,8 +16,7 @@ from collector.ledger.audit import AuditEntry
 from collector.ledger.idempotency import Once
 from collector.operations.indices import BILLING_WINDOW, indices_for
 from collector.operations.registry import unknown_station
-from collector.registry.asking import station_at
-from collector.registry.values import Registry
+from collector.registry.asking import just_before, points_at_station
 
 # Lines that are fetched at once while a snapshot is handed out.
 PAGE_LINES = 5_000
@@ -119,7 +118,8 @@ def period_lines(
     parts = stretches(registry, from_at, to_at)
     if station is not None:
         # A point that moved is billed whole, with the station that has it at the end.
-        here = _at_end(uow, registry, station, to_at)
+        points = uow.registry.points(station)
+        here = points_at_station(points, registry.transfers, station, just_before(to_at))
         parts = [part for part in parts if part.installation.point in here]
     if not parts:
         raise InvalidRequest(
@@ -129,15 +129,6 @@ def period_lines(
         )
     indices = indices_for(uow, parts, (from_at, to_at), station, BILLING_WINDOW)
     return make_lines(registry, parts, indices)
-
-
-def _at_end(uow: UnitOfWork, registry: Registry, station: str, to_at: datetime) -> set[str]:
-    last = to_at - timedelta(milliseconds=1)
-    return {
-        point.point
-        for point in uow.registry.points(station)
-        if station_at(point, registry.transfers, last) == station
-    }
 
 
 def check_period(from_at: datetime, to_at: datetime, now: datetime | None = None) -> None:

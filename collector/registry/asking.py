@@ -86,6 +86,20 @@ def station_at(point: Point, transfers: Iterable[Transfer], at: datetime) -> str
     return point.station if found is None else found.station
 
 
+def points_at_station(
+    points: Iterable[Point], transfers: Iterable[Transfer], station: str, at: datetime
+) -> set[str]:
+    """Who is at a station at an instant."""
+    moves: dict[str, list[Transfer]] = {}
+    for row in transfers:
+        moves.setdefault(row.point, []).append(row)
+    return {
+        point.point
+        for point in points
+        if station_at(point, moves.get(point.point, ()), at) == station
+    }
+
+
 def points_of_book(rows: Iterable[Membership], book: str, at: datetime) -> list[Membership]:
     """Who is in a book at an instant, in the order of positions (MA_GC).
 
@@ -102,7 +116,12 @@ def points_of_book(rows: Iterable[Membership], book: str, at: datetime) -> list[
 
 def last_of(period: BookPeriod) -> datetime:
     """The last instant of a period."""
-    return period.to_at - timedelta(milliseconds=1)
+    return just_before(period.to_at)
+
+
+def just_before(at: datetime) -> datetime:
+    """The last instant of what ends at `at`, which is not in it."""
+    return at - timedelta(milliseconds=1)
 
 
 def position_key(position: str) -> tuple[tuple[int, int, str], ...]:

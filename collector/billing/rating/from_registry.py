@@ -6,7 +6,7 @@ billed is told with its reason, and does not keep others from theirs.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TypeVar
 
@@ -27,10 +27,11 @@ from collector.civil import civil_day, day_start
 from collector.registry.asking import (
     BookPeriod,
     allocation_at,
+    just_before,
     membership_at,
     periods_of_month,
+    points_at_station,
     position_key,
-    station_at,
     terms_at,
 )
 from collector.registry.contract_values import (
@@ -46,8 +47,6 @@ from collector.registry.values import Installation, Registry, Role
 
 # These have nobody who pays.
 _UNBILLED = frozenset({Role.HEAD, Role.OWN_USE})
-
-_MOMENT = timedelta(milliseconds=1)
 
 _Row = TypeVar("_Row")
 
@@ -112,13 +111,11 @@ def make_facts(
     zone: str,
 ) -> Facts:
     """The facts of a snapshot of one station, or of all (None)."""
-    last = day_start(period[1], zone) - _MOMENT
-    moves = _grouped(registry.transfers, lambda row: row.point)
-    here = frozenset(
-        name
-        for name, point in registry.points.items()
-        if station is None or station_at(point, moves.get(name, ()), last) == station
-    )
+    last = just_before(day_start(period[1], zone))
+    here = frozenset(registry.points)
+    if station is not None:
+        points = registry.points.values()
+        here = frozenset(points_at_station(points, registry.transfers, station, last))
     return Facts(
         registry=registry,
         periods={
@@ -177,7 +174,7 @@ def prepare(facts: Facts, book: str | None = None) -> Prepared:
     of_point: dict[str, list[Contract]] = {}
     for contract in contracts_within(facts):
         of_point.setdefault(contract.point, []).append(contract)
-    before_end = facts.bounds[1] - _MOMENT
+    before_end = just_before(facts.bounds[1])
     places = {name: _place(facts, name, before_end) for name in facts.registry.points}
     for name, point in facts.registry.points.items():
         if point.role not in _UNBILLED and (name in of_point or _is_metered(facts, name)):
@@ -370,7 +367,7 @@ def _within(use: RegisterUse, days: tuple[date, date], contract: Contract) -> Re
 
 def _reading_day(facts: Facts, point: str, to_day: date) -> ReadingDay:
     # Who left the book with the contract's end is still billed with it.
-    place = _place(facts, point, day_start(to_day, facts.zone) - _MOMENT)
+    place = _place(facts, point, just_before(day_start(to_day, facts.zone)))
     if place is None or place.book is None:
         raise NotRatable(
             f"{point} is in no reading book", hint="add it to memberships.csv, with its position"
