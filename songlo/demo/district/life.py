@@ -3,7 +3,6 @@
 It owns the order of a day; it must not know bills, nor what is shown of it.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,8 +21,14 @@ from songlo.demo.options import ZONE
 
 CLERK = "clerk"
 
+ERRORS_TOLD = 5
+
 # When a day's reads are in: soon after its last slot.
 AFTER_A_DAY = timedelta(minutes=10)
+
+
+class DistrictFailed(RuntimeError):
+    """The collector refused what the district's people handed over; the text says what and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,12 @@ class Life:
         self.ledger = stores.ledger
         self.clock = SimulatedClock(options.instant(0))
         self._folder = stores.folder
-        self.energies = {
+        energies = {
             one.station: load_energy(stores.folder / "energy", one.station)
             for one in district.stations
         }
         self.meters: dict[str, StationMeters] = district_meters(
-            district, self.energies, slot_quarters=options.slot_quarters
+            district, energies, slot_quarters=options.slot_quarters
         )
         self.gateways = [
             Gateway(district, station, meters, options) for station, meters in self.meters.items()
@@ -79,6 +84,9 @@ class Life:
         self.intake.take_statuses(
             gateway.status(self.clock.at) for gateway in self.gateways if not gateway.waits
         )
+        # The truth is mapped anew, so that its pages do not count as the collector's memory.
+        for station, meters in self.meters.items():
+            meters.energy = load_energy(self._folder / "energy", station)
 
     def close(self) -> None:
         """Let the intake end; the stores are their owner's to close."""
@@ -107,13 +115,10 @@ class Life:
             for one in meters.seen:
                 if one.serial == serial and one.to_slot < len(meters.energy.import_mwh):
                     return int(meters.shown(one, one.to_slot)[IMPORT])
-        raise AssertionError(serial)
+        raise DistrictFailed(f"meter {serial} is exchanged after the last day")
 
     def _import(self, folder: RegistryFolder) -> None:
         report = import_registry(self.ledger, folder.folder, CLERK, self.clock.at, zone=ZONE)
-        assert report.written, first_of(report.errors)
-
-
-def first_of(rows: Iterable[object]) -> str:
-    """The first few of them, for a message."""
-    return "; ".join(str(one) for one, _ in zip(rows, range(5), strict=False))
+        if not report.written:
+            rows = "; ".join(str(error) for error in report.errors[:ERRORS_TOLD])
+            raise DistrictFailed(f"{folder.folder} was not imported: {rows}")
