@@ -74,11 +74,11 @@ def make_calendar(start_at: datetime, quarters: int, zone: ZoneInfo, seed: int) 
     first_weekday = start_at.astimezone(zone).weekday()
     quarter = np.arange(quarters)
     hour = (quarter % QUARTERS_PER_DAY) / 4
-    sunday = (first_weekday + quarter // QUARTERS_PER_DAY) % 7 == 6  # noqa: PLR2004
+    sunday = (first_weekday + quarter // QUARTERS_PER_DAY) % 7 == 6
     rates = np.zeros(quarters, dtype=np.int8)
-    peak = ((hour >= 9.5) & (hour < 11.5)) | ((hour >= 17) & (hour < 20))  # noqa: PLR2004
+    peak = ((hour >= 9.5) & (hour < 11.5)) | ((hour >= 17) & (hour < 20))
     rates[peak & ~sunday] = 1
-    rates[(hour < 4) | (hour >= 22)] = 2  # noqa: PLR2004
+    rates[(hour < 4) | (hour >= 22)] = 2
     clouds = np.random.default_rng(seed).uniform(0.3, 1.0, quarters // QUARTERS_PER_DAY + 1)
     bow = np.clip(np.sin((hour + 0.125 - 6) / 12 * np.pi), 0, None)
     return Calendar(rows, rates, bow * clouds[quarter // QUARTERS_PER_DAY])
@@ -108,15 +108,16 @@ def solve_station(
     head_w, head_var, voltage_v = (
         np.concatenate(parts)
         for parts in zip(
-            *((one.head_w, one.head_var, np.column_stack([one.load_v, one.head_v])) for one in flows),
+            *(
+                (one.head_w, one.head_var, np.column_stack([one.load_v, one.head_v]))
+                for one in flows
+            ),
             strict=True,
         )
     )
     true = _whole(np.column_stack([load_w, head_w]) * MWH_PER_W_QUARTER)
     counted = _counted(true, columns)
-    rated = tuple(
-        number for number, column in enumerate(columns) if column.point in rated_points
-    )
+    rated = tuple(number for number, column in enumerate(columns) if column.point in rated_points)
     solar = tuple(number for number, column in enumerate(columns) if column.solar_kw)
     of_rates = np.stack(
         [np.where((calendar.rates == rate)[:, None], counted[:, rated], 0) for rate in range(RATES)]

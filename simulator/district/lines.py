@@ -80,4 +80,5 @@ def _shares(grid: Grid) -> np.ndarray:
         parent, number = before[node]
         shares[number] = behind[node]
         behind[parent] += behind[node]
-    return shares / shares.max()
+    relative: np.ndarray = shares / shares.max()
+    return relative

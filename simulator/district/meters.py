@@ -73,7 +73,9 @@ class StationMeters:
 
     def unbounded(self, one: Seen, slots: slice | int) -> Mapping[str, _Longs]:
         """The same as if the meter had digits without end; its resolution counts."""
-        found = {IMPORT: self._index(one, self.energy.import_mwh[:, one.column], slots, one.initial_mwh)}
+        found = {
+            IMPORT: self._index(one, self.energy.import_mwh[:, one.column], slots, one.initial_mwh)
+        }
         if EXPORT in one.shape.registers:
             place = self._place(self.energy.solar_columns, one)
             found[EXPORT] = self._index(one, self.energy.export_mwh[:, place], slots, 0)
@@ -118,7 +120,11 @@ def district_meters(
     for station in district.stations:
         for number, column in enumerate(station.columns):
             if column.point is not None:
-                end = district.quarters + slot_quarters if column.to_quarter is None else column.to_quarter
+                end = (
+                    district.quarters + slot_quarters
+                    if column.to_quarter is None
+                    else column.to_quarter
+                )
                 parts.setdefault(column.point, []).append(
                     (column.from_quarter, end, station.station, number)
                 )
@@ -127,14 +133,16 @@ def district_meters(
     for name, point in district.points.items():
         source = name if point.parent is None else point.parent
         for stay in stays[name]:
-            for station, one in _seen(district, stay, point, sorted(parts[source]), energies, slot_quarters):
-                found[station].append(one)
+            for name_of, one in _seen(
+                district, stay, point, sorted(parts[source]), energies, slot_quarters
+            ):
+                found[name_of].append(one)
     return {
         station: StationMeters(energies[station], tuple(seen)) for station, seen in found.items()
     }
 
 
-def _seen(  # noqa: PLR0913, PLR0917 - one parameter per fact
+def _seen(
     district: District,
     stay: Stay,
     point: PlannedPoint,

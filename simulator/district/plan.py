@@ -39,7 +39,7 @@ class Theft:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One load in a station's network, there from `from_quarter` up to, not including, `to_quarter`.
+    """One load in a station's network, there from one quarter hour up to, not including, another.
 
     `point` is None where nobody meters it. `solar_kw` is the peak of a rooftop's panels.
     `steady_kw` is taken at all hours beside the profiles.

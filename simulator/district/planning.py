@@ -4,6 +4,7 @@ Pure but for the networks' files, whose nodes and loads it takes. Numbers of eve
 the points, at least a few, so that a small district has each of them too.
 """
 
+import itertools
 import random
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -108,7 +109,9 @@ def plan_district(wanted: Wanted) -> District:
         seed=wanted.seed,
         quarters=wanted.days * QUARTERS_PER_DAY,
         boundaries=tuple(day * QUARTERS_PER_DAY for day in wanted.billing_days),
-        stations=tuple(replace(one, columns=tuple(making.columns[one.station])) for one in stations),
+        stations=tuple(
+            replace(one, columns=tuple(making.columns[one.station])) for one in stations
+        ),
         points=making.points,
         stays=tuple(making.stays),
         moves=moves,
@@ -128,7 +131,7 @@ def _station(making: _Making, number: int) -> PlannedStation:
         commune, grid_name = f"HTX{number + 1:02d}", "LV1.101"
     else:
         commune = f"X{(number - wholesale) % RETAIL_COMMUNES + 1:02d}"
-        grid_name = "LV3.101" if (number - wholesale) % 3 == 2 else "LV2.101"  # noqa: PLR2004
+        grid_name = "LV3.101" if (number - wholesale) % 3 == 2 else "LV2.101"
     head = PlannedPoint(f"{name}/head", name, Place.HEAD, phases=3, multiplier=HEAD_MULTIPLIER)
     _place(making, head)
     grid = making.grids[grid_name]
@@ -156,7 +159,7 @@ def _place(making: _Making, point: PlannedPoint) -> None:
         Stay(
             serial=f"26{number:07d}",
             point=point.point,
-            model="abb-b23" if point.phases == 3 else "eastron-sdm120",  # noqa: PLR2004
+            model="abb-b23" if point.phases == 3 else "eastron-sdm120",
             resolution_wh=resolution_wh,
             digits=_DIGITS,
             roll_over_wh=10**_DIGITS * _WH_PER_KWH,
@@ -220,7 +223,7 @@ def _customer(making: _Making, station: str, name: str, load: Load) -> PlannedPo
             price_groups=(("business" if load.profile.startswith("G") else "production", 10_000),),
             has_rates=True,
         )
-    mixed = making.chance.random() < 0.02  # noqa: PLR2004 - a shop at home
+    mixed = making.chance.random() < 0.02
     return PlannedPoint(
         name,
         station,
@@ -251,13 +254,12 @@ def _put_solar(making: _Making, names: list[str]) -> frozenset[str]:
     return frozenset(chosen)
 
 
-def _move(
-    making: _Making, retail: list[PlannedStation], names: list[str]
-) -> tuple[Move, ...]:
+def _move(making: _Making, retail: list[PlannedStation], names: list[str]) -> tuple[Move, ...]:
     """Points go to the next station, at 00:00 in the middle of the first or the last period."""
-    following = {one.station: after for one, after in zip(retail, retail[1:], strict=False)}
+    following = {one.station: after for one, after in itertools.pairwise(retail)}
     able = [
-        name for name in names
+        name
+        for name in names
         if making.points[name].station in following and not _has_solar(making, name)
     ]
     days = making.wanted.billing_days
@@ -280,9 +282,7 @@ def _has_solar(making: _Making, point: str) -> bool:
     return any(column.point == point and column.solar_kw for column in columns)
 
 
-def _steal(
-    making: _Making, retail: list[PlannedStation], names: list[str]
-) -> dict[str, str]:
+def _steal(making: _Making, retail: list[PlannedStation], names: list[str]) -> dict[str, str]:
     """One station has a hook on its line all the time, others a meter that is bypassed."""
     stations = making.chance.sample(retail, max(1, min(3, len(retail) // 3)))
     first, *others = stations
@@ -294,20 +294,24 @@ def _steal(
     moved = {column.point for one in making.columns.values() for column in one if column.to_quarter}
     for station in others:
         able = [
-            column for column in making.columns[station.station]
+            column
+            for column in making.columns[station.station]
             if column.point in set(names) - moved and not column.solar_kw
         ]
         thief = max(able, key=lambda column: sum(one.p_kw for one in column.rated))
         assert thief.point is not None
         _change_column(making, thief.point, theft=Theft(at, BYPASS_COUNTED_PERCENT))
-        thefts[station.station] = f"{thief.point} counts {BYPASS_COUNTED_PERCENT} % of what it takes"
+        thefts[station.station] = (
+            f"{thief.point} counts {BYPASS_COUNTED_PERCENT} % of what it takes"
+        )
     return thefts
 
 
 def _add_sub_meters(making: _Making) -> None:
     """Shops behind a household's meter, each with a fifth of what that one counts."""
     able = [
-        name for name, point in making.points.items()
+        name
+        for name, point in making.points.items()
         if point.place is Place.HOUSEHOLD
         and point.households == 1
         and point.price_groups == (("household", 10_000),)
@@ -349,9 +353,13 @@ def _exchange(making: _Making) -> None:
     """Meters that were worn out are exchanged during the day; some others roll over."""
     days = making.wanted.billing_days
     retail = [
-        name for name, point in making.points.items()
-        if point.place is Place.HOUSEHOLD and not _has_solar(making, name)
-        and not any(column.point == name and column.to_quarter for column in making.columns[point.station])
+        name
+        for name, point in making.points.items()
+        if point.place is Place.HOUSEHOLD
+        and not _has_solar(making, name)
+        and not any(
+            column.point == name and column.to_quarter for column in making.columns[point.station]
+        )
     ]
     drawn = making.sample(retail, 15, 5)
     exchanged, rolling = drawn[: len(drawn) * 2 // 3], drawn[len(drawn) * 2 // 3 :]
@@ -384,8 +392,10 @@ def _misfortunes(
     """Silent meters, gateways that are down for a day, gateways that deliver late."""
     days = making.wanted.billing_days
     singles = [
-        stay for stay in making.stays
-        if stay.from_quarter == 0 and stay.to_quarter is None
+        stay
+        for stay in making.stays
+        if stay.from_quarter == 0
+        and stay.to_quarter is None
         and making.points[stay.point].place is Place.HOUSEHOLD
     ]
     silences = []
@@ -401,7 +411,9 @@ def _misfortunes(
         silences.append(Silence(stay.serial, start, start + length * QUARTERS_PER_DAY))
     chosen = making.chance.sample(retail, min(len(retail), 4))
     downs = tuple(
-        Down(one.station, making.wanted.slot(days[0] + 5, 10), (days[0] + 6) * QUARTERS_PER_DAY + 96)
+        Down(
+            one.station, making.wanted.slot(days[0] + 5, 10), (days[0] + 6) * QUARTERS_PER_DAY + 96
+        )
         for one in chosen[:1]
     )
     # The first comes between two versions of a run, the second after its export.

@@ -5,23 +5,20 @@ Two months of 10,000 points are some hundred megabytes: they are mapped, not hel
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import fields
 from datetime import datetime
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import numpy.typing as npt
 
 from simulator.district.energy import StationEnergy, make_calendar, solve_station
 from simulator.district.plan import District, PlannedStation
 from simulator.grid import load_grid, load_year
-
-_ARRAYS = (
-    "import_mwh", "export_mwh", "rates_mwh", "reactive_mvarh",
-    "voltage_dv", "technical_mwh", "stolen_mwh",
-)  # fmt: skip
-_COLUMNS = ("solar_columns", "rated_columns")
 
 
 def solve_district(
@@ -52,9 +49,22 @@ def solve_district(
 
 def load_energy(folder: Path, station: str) -> StationEnergy:
     """What `solve_district` put there of one station, mapped from its files."""
-    arrays = {name: np.load(folder / f"{station}.{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    columns = {name: np.load(folder / f"{station}.{name}.npy") for name in _COLUMNS}
-    return StationEnergy(**arrays, **{name: tuple(map(int, row)) for name, row in columns.items()})
+
+    def mapped(name: str) -> npt.NDArray[Any]:
+        array: npt.NDArray[Any] = np.load(folder / f"{station}.{name}.npy", mmap_mode="r")
+        return array
+
+    return StationEnergy(
+        import_mwh=mapped("import_mwh"),
+        solar_columns=tuple(mapped("solar_columns").tolist()),
+        export_mwh=mapped("export_mwh"),
+        rated_columns=tuple(mapped("rated_columns").tolist()),
+        rates_mwh=mapped("rates_mwh"),
+        reactive_mvarh=mapped("reactive_mvarh"),
+        voltage_dv=mapped("voltage_dv"),
+        technical_mwh=mapped("technical_mwh"),
+        stolen_mwh=mapped("stolen_mwh"),
+    )
 
 
 def _solve(
@@ -73,11 +83,8 @@ def _solve(
         slot_quarters=slot_quarters,
         rated_points=rated,
     )
-    for name in _ARRAYS:
-        np.save(folder / f"{station.station}.{name}.npy", getattr(energy, name))
-    for name in _COLUMNS:
-        columns = np.array(getattr(energy, name), dtype=np.int64)
-        np.save(folder / f"{station.station}.{name}.npy", columns)
+    for one in fields(energy):
+        np.save(folder / f"{station.station}.{one.name}.npy", np.asarray(getattr(energy, one.name)))
     return station.station
 
 

@@ -106,7 +106,8 @@ class Truth:
         return sum(
             one.stay.resolution_wh * one.point.multiplier
             for one in self._meters[station].seen
-            if one.from_slot <= last and one.to_slot >= first
+            if one.from_slot <= last
+            and one.to_slot >= first
             and one.point.place is not Place.SUB_METER
         )
 
@@ -116,9 +117,7 @@ class Truth:
 
     def points(self) -> Iterable[str]:
         """All points with a customer; heads are not billed."""
-        return (
-            name for name, one in self._district.points.items() if one.place is not Place.HEAD
-        )
+        return (name for name, one in self._district.points.items() if one.place is not Place.HEAD)
 
 
 def check_consumption(

@@ -49,7 +49,11 @@ class RegistryFolder:
         self._csv(
             "multipliers",
             "point,from_at,multiplier,index_side",
-            ((one.point, start, one.multiplier, "secondary") for one in points if one.multiplier > 1),
+            (
+                (one.point, start, one.multiplier, "secondary")
+                for one in points
+                if one.multiplier > 1
+            ),
         )
         paying = [one for one in points if one.customer]
         self._contracts([(one, one.customer, 0) for one in paying])
@@ -90,7 +94,8 @@ class RegistryFolder:
 
     def write_successor(self, one: PlannedPoint) -> None:
         """A customer who moved out, and the one who moved in on the same day."""
-        assert one.moved_in_quarter is not None and one.next_customer is not None
+        assert one.moved_in_quarter is not None
+        assert one.next_customer is not None
         self._csv(
             "contracts",
             "contract,point,customer,from_at,to_at",
@@ -131,12 +136,18 @@ class RegistryFolder:
         self._csv(
             "customers",
             "customer,name,address",
-            ((customer, f"Khách hàng {customer}", f"Xã {point.station}") for point, customer, _ in signed),
+            (
+                (customer, f"Khách hàng {customer}", f"Xã {point.station}")
+                for point, customer, _ in signed
+            ),
         )
         self._csv(
             "contracts",
             "contract,point,customer,from_at,to_at",
-            ((f"HD-{who}", point.point, who, self._text(since), "") for point, who, since in signed),
+            (
+                (f"HD-{who}", point.point, who, self._text(since), "")
+                for point, who, since in signed
+            ),
         )
         self._csv(
             "terms",

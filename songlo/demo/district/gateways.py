@@ -75,7 +75,9 @@ class _Block:
 class Gateway:
     """One station's gateway."""
 
-    def __init__(self, district: District, station: str, meters: StationMeters, options: DistrictOptions) -> None:
+    def __init__(
+        self, district: District, station: str, meters: StationMeters, options: DistrictOptions
+    ) -> None:
         self.station = station
         self.counts = Counts()
         self._meters = meters
@@ -111,8 +113,7 @@ class Gateway:
             yield from self._delivered(one)
 
     def _delivered(self, one: Sent) -> Iterator[Sent]:
-        for late in self._waiting:
-            yield late
+        yield from self._waiting
         self._waiting.clear()
         yield one
         if self._chance.randrange(SENT_TWICE_ONE_IN) == 0:
@@ -162,9 +163,7 @@ class Gateway:
         scan = Scan(kind=kind, slot=self._options.instant(quarter), tables=tables, missing=missing)
         return self._sent(Batch(v=1, station=self.station, clock=Clock.SYNCED, scan=scan))
 
-    def _absent(
-        self, seen: Sequence[Seen], slot: int, missing: list[tuple[str, str]]
-    ) -> set[str]:
+    def _absent(self, seen: Sequence[Seen], slot: int, missing: list[tuple[str, str]]) -> set[str]:
         """Serials that are not read in a slot; those that are due and silent go to `missing`."""
         absent = {one.serial for one in seen if not one.from_slot <= slot < one.to_slot}
         quarter = slot * self._options.slot_quarters

@@ -53,7 +53,9 @@ class DirectIntake:
 
     def take_statuses(self, sent: Iterable[Sent]) -> None:
         """Take what gateways say of themselves."""
-        self._pipeline.take_statuses([Message(one.topic, one.payload, retained=True) for one in sent])
+        self._pipeline.take_statuses(
+            [Message(one.topic, one.payload, retained=True) for one in sent]
+        )
 
     def close(self) -> None:
         """Let the second thread end."""

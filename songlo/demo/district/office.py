@@ -121,7 +121,9 @@ class Office:
 
     def close(self, outcome: PeriodOutcome) -> None:
         """Answer for the exceptions, have another person approve the hash, and export."""
-        causes = {one.cause for one in run_exceptions(self._ledger, outcome.run, self._by) if one.blocks}
+        causes = {
+            one.cause for one in run_exceptions(self._ledger, outcome.run, self._by) if one.blocks
+        }
         for cause in sorted(causes & BLOCKING):
             accept_exceptions(
                 self._ledger, outcome.run, cause, self._acting(BILLER, "looked at; it is so")
@@ -140,9 +142,7 @@ class Office:
 
     def _make(self, outcome: PeriodOutcome, reason: str) -> None:
         with self._timings.of("snapshot" if not outcome.versions else "snapshot again"):
-            made = make_version(
-                self._ledger, outcome.run, self._by, self._acting(BILLER, reason)
-            )
+            made = make_version(self._ledger, outcome.run, self._by, self._acting(BILLER, reason))
         if made.is_new:
             outcome.versions.append(made.version)
             outcome.changed_by.append(made.changes)
@@ -159,9 +159,7 @@ class Office:
             outcome.estimated += self._decide(outcome, closing, Decision.ESTIMATE)
             outcome.accepted += self._decide(outcome, blocking, Decision.ACCEPT)
 
-    def _decide(
-        self, outcome: PeriodOutcome, wanted: FindingFilter, decision: Decision
-    ) -> int:
+    def _decide(self, outcome: PeriodOutcome, wanted: FindingFilter, decision: Decision) -> int:
         """Decide all that are open, in bulk; how many were."""
         estimating = decision is Decision.ESTIMATE
         reason = "no read of that day: estimated" if estimating else "looked at: it is so"

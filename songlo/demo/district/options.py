@@ -11,6 +11,7 @@ from simulator.district.planning import STATIONS_MAX, Wanted
 from songlo.demo.options import DAY_MINUTES, ZONE, OptionsError
 
 STATIONS_DEFAULT = 100
+SEED_DEFAULT = 1
 STATIONS_MIN = 2
 BILLING_DAY = 20
 PERIODS = 2
@@ -72,7 +73,11 @@ def district_options(
     """
     if not STATIONS_MIN <= stations <= STATIONS_MAX:
         raise OptionsError(f"--stations {stations}: from {STATIONS_MIN} to {STATIONS_MAX}")
-    if interval_min < QUARTER_MINUTES or interval_min % QUARTER_MINUTES or DAY_MINUTES % interval_min:
+    if (
+        interval_min < QUARTER_MINUTES
+        or interval_min % QUARTER_MINUTES
+        or DAY_MINUTES % interval_min
+    ):
         raise OptionsError(
             f"--interval {interval_min}: a district is read every 15 minutes or a multiple of that"
             " which divides a day"

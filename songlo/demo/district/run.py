@@ -51,6 +51,7 @@ class DistrictOutcome:
     checks: list[Check] = field(default_factory=list)
     timings: Timings = field(default_factory=Timings)
     peak_kb: int = 0
+    truth: Truth = field(init=False)
 
     @property
     def holds(self) -> bool:
@@ -69,7 +70,10 @@ def run_district(
     outcome = DistrictOutcome(options, district)
     _solve(outcome, folder, watch)
     ledger = Ledger(ledger_url or f"sqlite:///{folder / LEDGER_FILE}")
-    with contextlib.closing(ledger), contextlib.closing(DuckDbStore(folder / READINGS_FILE)) as store:
+    with (
+        contextlib.closing(ledger),
+        contextlib.closing(DuckDbStore(folder / READINGS_FILE)) as store,
+    ):
         ledger.migrate()
         life = Life(district, options, Stores(ledger, store, folder))
         with contextlib.closing(life):
@@ -96,7 +100,9 @@ def _live(outcome: DistrictOutcome, life: Life, watch: Watch) -> None:
     office = Office(life.ledger, life.clock.now, timings)
     with timings.of("registry"):
         life.begin()
-    closing = {_day(options, last): number for number, last in enumerate(options.boundaries) if number}
+    closing = {
+        _day(options, last): number for number, last in enumerate(options.boundaries) if number
+    }
     for day in range(options.days):
         number = max(1, sum(day >= _day(options, last) for last in options.boundaries[:-1]))
         with timings.of(f"intake of period {number}"):
@@ -132,7 +138,7 @@ def _losses(outcome: DistrictOutcome, ledger: Ledger, period: PeriodOutcome) -> 
 
 def _check(outcome: DistrictOutcome, life: Life) -> None:
     options, district = outcome.options, outcome.district
-    truth = Truth(district, life.meters, options.slot_quarters)
+    truth = outcome.truth = Truth(district, life.meters, options.slot_quarters)
     boundaries = district.boundaries
     with outcome.timings.of("checks"):
         for number, period in enumerate(outcome.periods):
@@ -150,4 +156,3 @@ def _check(outcome: DistrictOutcome, life: Life) -> None:
 
 def _day(options: DistrictOptions, day: date) -> int:
     return (day - options.first_day).days
-
