@@ -115,7 +115,7 @@ def test_postgresql_bills_the_same(
 
 
 def test_a_loss_that_is_not_the_flows_is_seen(outcome: DistrictOutcome) -> None:
-    named = [one for one in outcome.losses[0] if one.complete][0]
+    named = next(one for one in outcome.losses[0] if one.complete)
     assert named.loss_wh is not None
     wrong = StationLoss(named.station, named.received_wh, named.loss_wh + 200_000, complete=True)
     check = check_losses(outcome.truth, [wrong], *outcome.district.boundaries[:2], "losses")
