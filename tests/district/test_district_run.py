@@ -118,7 +118,8 @@ def test_a_loss_that_is_not_the_flows_is_seen(outcome: DistrictOutcome) -> None:
     named = next(one for one in outcome.losses[0] if one.complete)
     assert named.loss_wh is not None
     wrong = StationLoss(named.station, named.received_wh, named.loss_wh + 200_000, complete=True)
-    check = check_losses(outcome.truth, [wrong], *outcome.district.boundaries[:2], "losses")
+    first, last = outcome.district.boundaries[:2]
+    check = check_losses(outcome.truth, [wrong], first, last, "losses")
     assert len(check.wrong) == 1
 
 
