@@ -81,7 +81,7 @@ def open_store(config: CollectorConfig) -> ReadingStore:
             # Each store brings a large library: only the one that is used is loaded.
             from collector.readings.duckdb_store import DuckDbStore  # noqa: PLC0415
 
-            return DuckDbStore(readings.path)
+            return DuckDbStore(readings.path, memory_limit_mb=readings.memory_limit_mb)
         from collector.readings.influx_store import InfluxStore  # noqa: PLC0415
 
         token = "" if readings.token_file is None else read_secret(readings.token_file)

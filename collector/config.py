@@ -104,6 +104,7 @@ class DuckDbConfig(_Section):
 
     store: Literal["duckdb"]
     path: Path
+    memory_limit_mb: Annotated[int, Field(ge=64, le=65_536)] = 256
 
 
 class InfluxConfig(_Section):

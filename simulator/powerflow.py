@@ -82,6 +82,13 @@ class Network:
         rows = np.asarray(quarters)[:, np.newaxis]
         load_w = self._rated_w * self._year.active[rows, self._columns] / LOAD_UNITS
         load_var = self._rated_var * self._year.reactive[rows, self._columns] / LOAD_UNITS
+        return self.flow(load_w, load_var)
+
+    def flow(self, load_w: _Floats, load_var: _Floats) -> Flow:
+        """The flow for these powers, n × loads, W and var; a negative one feeds the network.
+
+        Raises SimulatorError as `solve`.
+        """
         update = initialize_array(DatasetType.update, ComponentType.sym_load, load_w.shape)
         update["id"] = self._first_load + np.arange(load_w.shape[1])
         update["p_specified"] = load_w

@@ -158,14 +158,18 @@ class Truth:
 
     def _rows(self, first: int, count: int) -> npt.NDArray[np.intp]:
         """Rows of the load year for `count` quarter hours from number `first` on."""
-        start_at = from_ms(self._start_ms + first * QUARTER_MS)
-        rows = np.empty(count, dtype=np.intp)
-        year_start = date(_YEAR_OF_LOAD, 1, 1)
-        for number in range(count):
-            local = (start_at + timedelta(minutes=15 * number)).astimezone(self._zone)
-            day = (date(_YEAR_OF_LOAD, local.month, local.day) - year_start).days
-            rows[number] = day * 96 + local.hour * 4 + local.minute // 15
-        return rows
+        return load_rows(from_ms(self._start_ms + first * QUARTER_MS), count, self._zone)
+
+
+def load_rows(start_at: datetime, count: int, zone: ZoneInfo) -> npt.NDArray[np.intp]:
+    """Rows of the load year for `count` quarter hours from `start_at` on, by civil time."""
+    rows = np.empty(count, dtype=np.intp)
+    year_start = date(_YEAR_OF_LOAD, 1, 1)
+    for number in range(count):
+        local = (start_at + timedelta(minutes=15 * number)).astimezone(zone)
+        day = (date(_YEAR_OF_LOAD, local.month, local.day) - year_start).days
+        rows[number] = day * 96 + local.hour * 4 + local.minute // 15
+    return rows
 
 
 def to_ms(at: datetime) -> int:

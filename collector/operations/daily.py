@@ -132,13 +132,26 @@ def _choose(
             if one.kind is ManualKind.HAND:
                 inside = [read for read in inside if read.at != one.at]
                 inside.append(Read(one.at, one.value, one.at, origin=Origin.HAND))
-            else:
+            elif not _came_late(one, inside):
                 fixed[one.at] = DailyIndex(one.at, one.value, one.at, _KIND_ORIGIN[one.kind])
         of_meter.reads[register] = sorted(inside)
         of_meter.outside[register] = sorted(outside)
         of_meter.indices[register] = daily_indices(
             inside, context, of_meter.limits.windows_min, fixed
         )
+
+
+def _came_late(one: ManualIndex, reads: Sequence[Read]) -> bool:
+    """Whether an index was estimated because none had come, and the due read is here by now.
+
+    An estimate stands for what nobody read; where it was put in place of a read that was not
+    believed (`original_value`), and where a person edited, what people decided stands.
+    """
+    return (
+        one.kind is ManualKind.ESTIMATE
+        and one.original_value is None
+        and any(read.slot == one.at and not read.unsure and read.value > 0 for read in reads)
+    )
 
 
 def _lacking(

@@ -43,9 +43,9 @@ from collector.readings.port import (
 )
 from contract.registers import BY_FIELD, BY_OBIS, CATALOGUE
 
-# What DuckDB may take for sorting and grouping before it spills to `<file>.tmp`; by default it
-# would take four fifths of the machine.
-MEMORY_LIMIT = "1GB"
+# What DuckDB may keep of its file and take for sorting before it spills to `<file>.tmp`; by default
+# it would take four fifths of the machine. It takes all that it may as the file grows.
+MEMORY_LIMIT_MB = 256
 
 # The write-ahead log is folded into the file at this size: rarely enough not to be felt, and small
 # enough that opening after a crash takes a second or two.
@@ -92,9 +92,10 @@ class DuckDbStore:
     the next call.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, memory_limit_mb: int = MEMORY_LIMIT_MB) -> None:
         """Open or create the file. Raises StoreUnavailable."""
         self._path = Path(path)
+        self._memory_limit_mb = memory_limit_mb
         self._write_lock = threading.Lock()
         self._open_lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -265,7 +266,7 @@ class DuckDbStore:
                 connection = duckdb.connect(
                     str(self._path),
                     config={
-                        "memory_limit": MEMORY_LIMIT,
+                        "memory_limit": f"{self._memory_limit_mb}MB",
                         "checkpoint_threshold": CHECKPOINT_AT,
                         "threads": THREADS,
                         "autoinstall_known_extensions": "false",

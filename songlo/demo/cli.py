@@ -17,7 +17,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from collector.errors import CollectorError
+from simulator.errors import SimulatorError
 from songlo.demo.api import ApiError
+from songlo.demo.district.command import run_command
+from songlo.demo.district.life import DistrictFailed
+from songlo.demo.district.options import (
+    SEED_DEFAULT,
+    STATIONS_DEFAULT,
+    DistrictOptions,
+    district_options,
+)
 from songlo.demo.options import ZONE, DemoOptions, OptionsError, Transport, period
 from songlo.demo.programs import ProgramFailed, port_is_free
 from songlo.demo.replay import POLL_S, replay
@@ -56,12 +66,30 @@ def demo(  # noqa: PLR0913 - one parameter an option
     keep: Annotated[
         Path | None, typer.Option(help="Keep stores, files and logs in this empty folder.")
     ] = None,
+    district: Annotated[
+        bool, typer.Option("--district", help="A district's two billing periods, without Modbus.")
+    ] = False,
+    stations: Annotated[
+        int | None, typer.Option(help="With --district: how many stations; default 100.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="With --district: another district.")] = None,
 ) -> None:
     """Run the whole system on a simulated station: replay a period, then stay live.
 
-    With --exit the exit code is 0 only if everything that was due was stored exactly once.
+    With --exit the exit code is 0 only if everything that was due was stored exactly once. With
+    --district a whole district is billed twice instead, and held against the simulated truth.
     """
     try:
+        if district:
+            wanted = district_options(
+                stations=STATIONS_DEFAULT if stations is None else stations,
+                interval_min=interval,
+                seed=SEED_DEFAULT if seed is None else seed,
+                start=_date(start),
+                today=_today(),
+            )
+            raise typer.Exit(_district(wanted, keep, output, port=port, exits=exit_))
+        _refuse_for_a_station(stations, seed)
         start_at, end_at = period(_date(start), days, hours, interval, _today())
         options = DemoOptions(
             start_at, end_at, interval, grid, load, transport, model, lines, api_port=port
@@ -72,12 +100,25 @@ def demo(  # noqa: PLR0913 - one parameter an option
     except OptionsError as error:
         console.print(f"songlo demo: {error}", style="red", highlight=False)
         code = 2
-    except (ProgramFailed, ApiError) as error:
+    except (ProgramFailed, ApiError, SimulatorError, CollectorError, DistrictFailed) as error:
         console.print(f"songlo demo: {error}", style="red", highlight=False, markup=False)
         code = 1
     except KeyboardInterrupt:
         code = 130
     raise typer.Exit(code)
+
+
+def _refuse_for_a_station(stations: int | None, seed: int | None) -> None:
+    if stations is not None or seed is not None:
+        raise OptionsError("--stations and --seed are for --district")
+
+
+def _district(
+    options: DistrictOptions, keep: Path | None, output: Path | None, *, port: int, exits: bool
+) -> int:
+    _check_place(keep, None if exits else port)
+    with tempfile.TemporaryDirectory(prefix="songlo-district-") as scratch:
+        return run_command(options, keep or Path(scratch), output, port=port, exits=exits)
 
 
 def _run(options: DemoOptions, directory: Path, output: Path | None, exits: bool) -> int:
@@ -160,12 +201,16 @@ def _check_surroundings(options: DemoOptions, keep: Path | None) -> None:
     for name, path in (("--grid", options.grid), ("--load", options.load)):
         if path is not None and not path.is_file():
             raise OptionsError(f"{name} {path}: there is no such file")
+    _check_place(keep, options.api_port)
+
+
+def _check_place(keep: Path | None, port: int | None) -> None:
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
         if any(keep.iterdir()):
             raise OptionsError(f"--keep {keep}: the folder is not empty")
-    if not port_is_free(options.api_port):
-        raise OptionsError(f"--port {options.api_port}: something listens there; choose another")
+    if port is not None and not port_is_free(port):
+        raise OptionsError(f"--port {port}: something listens there; choose another")
 
 
 def _date(text: str | None) -> date | None:

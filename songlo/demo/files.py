@@ -93,7 +93,7 @@ def simulator_file(options: DemoOptions, directory: Path) -> Path:
         config["load"] = str(options.load.resolve())
     if options.model is not None:
         config["model"] = options.model
-    return _write_json(directory / "simulator.yaml", config)
+    return write_json(directory / "simulator.yaml", config)
 
 
 def station_file(
@@ -126,7 +126,7 @@ def station_file(
             for line in station.lines
         ],
     }
-    return _write_json(directory / "station.yaml", config)
+    return write_json(directory / "station.yaml", config)
 
 
 def collector_file(options: DemoOptions, broker: tuple[str, int], directory: Path) -> Path:
@@ -144,7 +144,7 @@ def collector_file(options: DemoOptions, broker: tuple[str, int], directory: Pat
         },
         "api": {"host": "127.0.0.1", "port": options.api_port},
     }
-    return _write_json(directory / "collector.yaml", config)
+    return write_json(directory / "collector.yaml", config)
 
 
 def ledger_url(options: DemoOptions, directory: Path) -> str:
@@ -182,7 +182,8 @@ def registry_files(options: DemoOptions, station: Station, directory: Path) -> P
     return folder
 
 
-def _write_json(path: Path, config: dict[str, object]) -> Path:
+def write_json(path: Path, config: dict[str, object]) -> Path:
+    """Write a configuration; returns its path."""
     # JSON is YAML, and needs no YAML library here.
     path.write_text(json.dumps(config, indent=1) + "\n")
     return path

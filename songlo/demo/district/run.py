@@ -1,0 +1,158 @@
+"""A district's run from the first day to the checks: the months go by, the office works.
+
+It puts the parts together and measures; what is shown of it is `report.py`.
+"""
+
+import contextlib
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from collector.civil import day_start
+from collector.ledger import Ledger
+from collector.operations.balances import period_balance
+from collector.readings.duckdb_store import DuckDbStore
+from simulator.district.plan import District
+from simulator.district.planning import plan_district
+from simulator.district.store import solve_district
+from songlo.demo.district.check import (
+    Check,
+    StationLoss,
+    Truth,
+    check_consumption,
+    check_losses,
+    check_ranking,
+    check_telescoping,
+)
+from songlo.demo.district.gateways import Counts
+from songlo.demo.district.life import Life, Stores
+from songlo.demo.district.office import Office, PeriodOutcome, Timings
+from songlo.demo.district.options import DistrictOptions
+from songlo.demo.options import ZONE
+
+LEDGER_FILE, READINGS_FILE = "ledger.sqlite3", "reads.duckdb"
+
+Watch = Callable[[str, int, int], None]
+"""Told on the way: what goes on, how much of it is done, of how much."""
+
+
+@dataclass(slots=True)
+class DistrictOutcome:
+    """What a run ended with. `peak_kb` is the process's most resident memory, in KiB."""
+
+    options: DistrictOptions
+    district: District
+    counts: Counts = field(default_factory=Counts)
+    stored: dict[str, int] = field(default_factory=dict)
+    periods: list[PeriodOutcome] = field(default_factory=list)
+    losses: list[list[StationLoss]] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    timings: Timings = field(default_factory=Timings)
+    peak_kb: int = 0
+    truth: Truth = field(init=False)
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything agrees with the truth."""
+        return all(check.holds for check in self.checks)
+
+
+def run_district(
+    options: DistrictOptions, folder: Path, watch: Watch, *, ledger_url: str | None = None
+) -> DistrictOutcome:
+    """Live through the district's two periods, all files in `folder`.
+
+    Raises SimulatorError, DistrictFailed, CollectorError.
+    """
+    district = plan_district(options.wanted())
+    outcome = DistrictOutcome(options, district)
+    _solve(outcome, folder, watch)
+    ledger = Ledger(ledger_url or f"sqlite:///{folder / LEDGER_FILE}")
+    with (
+        contextlib.closing(ledger),
+        contextlib.closing(DuckDbStore(folder / READINGS_FILE)) as store,
+    ):
+        ledger.migrate()
+        life = Life(district, options, Stores(ledger, store, folder))
+        with contextlib.closing(life):
+            _live(outcome, life, watch)
+            _check(outcome, life)
+    outcome.peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return outcome
+
+
+def _solve(outcome: DistrictOutcome, folder: Path, watch: Watch) -> None:
+    options, district = outcome.options, outcome.district
+    energy = folder / "energy"
+    energy.mkdir()
+    solved = solve_district(
+        district, options.instant(0), options.zone, energy, slot_quarters=options.slot_quarters
+    )
+    with outcome.timings.of("power flows"):
+        for number, _ in enumerate(solved, start=1):
+            watch("Power flows of the stations", number, len(district.stations))
+
+
+def _live(outcome: DistrictOutcome, life: Life, watch: Watch) -> None:
+    options, timings = outcome.options, outcome.timings
+    office = Office(life.ledger, life.clock.now, timings)
+    with timings.of("registry"):
+        life.begin()
+    closing = {
+        _day(options, last): number for number, last in enumerate(options.boundaries) if number
+    }
+    for day in range(options.days):
+        number = max(1, sum(day >= _day(options, last) for last in options.boundaries[:-1]))
+        with timings.of(f"intake of period {number}"):
+            life.live(day)
+        if day in closing:
+            first, last = options.boundaries[closing[day] - 1 : closing[day] + 1]
+            period = office.begin(first, last)
+            outcome.periods.append(period)
+            office.make(period, "the first version, on the billing day")
+        if day - 1 in closing:
+            period = outcome.periods[-1]
+            office.make(period, "what has come in since")
+            office.close(period)
+            outcome.losses.append(_losses(outcome, life.ledger, period))
+        watch("Days", day + 1, options.days)
+    outcome.counts = life.counts
+    outcome.stored = dict(life.intake.outcomes)
+
+
+def _losses(outcome: DistrictOutcome, ledger: Ledger, period: PeriodOutcome) -> list[StationLoss]:
+    found = []
+    with outcome.timings.of("balances"):
+        for station in outcome.district.stations:
+            one = period_balance(
+                ledger,
+                station=station.station,
+                from_at=day_start(period.first, ZONE),
+                to_at=day_start(period.last, ZONE),
+            )
+            found.append(StationLoss(station.station, one.head_wh, one.loss_wh, one.complete))
+    return found
+
+
+def _check(outcome: DistrictOutcome, life: Life) -> None:
+    options, district = outcome.options, outcome.district
+    truth = outcome.truth = Truth(district, life.meters, options.slot_quarters)
+    boundaries = district.boundaries
+    with outcome.timings.of("checks"):
+        for number, period in enumerate(outcome.periods):
+            first, last = boundaries[number], boundaries[number + 1]
+            name = f"period {number + 1}"
+            outcome.checks += [
+                check_consumption(truth, period.lines, first, last, f"{name}: registers"),
+                check_losses(truth, outcome.losses[number], first, last, f"{name}: losses"),
+            ]
+        outcome.checks += [
+            check_telescoping(truth, [period.lines for period in outcome.periods], boundaries),
+            check_ranking(outcome.losses[-1], next(iter(district.thefts))),
+        ]
+
+
+def _day(options: DistrictOptions, day: date) -> int:
+    return (day - options.first_day).days
