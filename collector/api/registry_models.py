@@ -52,7 +52,7 @@ class ColumnView(View):
 
 
 class KindView(View):
-    """A kind of rows. `dated`: its rows hold from an instant on; `correctable` as PATCH takes it."""
+    """A kind of rows. `dated`: its rows hold from an instant on; `correctable`: PATCH takes it."""
 
     kind: str
     dated: bool
@@ -99,8 +99,8 @@ class TouchedView(View):
     """What of the past counts otherwise: points in [from_at, to_at), `to_at` null: until now.
 
     Balances and previews of them follow when they are asked for again. `open_runs` are to be made
-    again, `exported_runs` are corrected by the run after them, `snapshots` of that time stay as they
-    are. Of points and runs the first hundred are named.
+    again, `exported_runs` are corrected by the run after them, `snapshots` of that time stay as
+    they are. Of points and runs the first hundred are named.
     """
 
     points: list[str]

@@ -1,6 +1,7 @@
 """The registry as files: a whole district brought or taken at once, as the command line does it.
 
-Bodies are streamed to a file without a name; it must not know what is in them.
+Bodies are streamed to a file that its account alone can read, and that is gone with the answer. It
+must not know what is in them.
 """
 
 import hashlib
@@ -65,7 +66,7 @@ async def import_files(
     with tempfile.TemporaryDirectory(prefix="songlo-") as folder:
         path = Path(folder, "registry")
         digest = hashlib.sha256(f"registry import {correct}\n".encode())
-        with path.open("wb") as stream:
+        with await run_in_threadpool(path.open, "wb") as stream:
             async for piece in request.stream():
                 digest.update(piece)
                 await run_in_threadpool(stream.write, piece)

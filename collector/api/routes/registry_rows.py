@@ -183,7 +183,7 @@ def change(  # noqa: PLR0913  what, whose, under which tag, by whom
     if_match: IfMatch = None,
     idempotency_key: IdempotencyHeader = None,
 ) -> ChangeView:
-    """A change is a row with a later date, an end a date in a stored row: nothing is overwritten."""
+    """A change is a row with a later date, an end a date in a stored row. None is overwritten."""
     return _change(
         context,
         key,
