@@ -3,19 +3,18 @@
 import logging
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
-from collector.api.app import create_app
 from collector.ledger import Ledger
 from collector.operations.keys import add_key
 from collector.web.context import Context
 from tests.api.server import client_of
-from tests.api.world import FIRST_AT, NOW, STATION, ZONE, World, world
+from tests.api.world import FIRST_AT, STATION, World, world
 
 POINT = f"{STATION}/1"
 METER = "2026000101"
@@ -35,13 +34,21 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, W
         yield folder / "ledger.db", made
 
 
+@pytest.fixture(scope="module")
+def client(template: tuple[Path, World]) -> Iterator[httpx.Client]:
+    """One server for all tests; `desk` puts a ledger behind it."""
+    with client_of(template[1].app) as made:
+        yield made
+
+
 @pytest.fixture
 def desk(template: tuple[Path, World], tmp_path: Path) -> Iterator[World]:
     file, filled = template
-    copy = shutil.copy(file, tmp_path / "ledger.db")
-    ledger = Ledger(f"sqlite:///{copy}")
-    app = create_app(Context(ledger, filled.store, ZONE, lambda: NOW, CollectorRegistry()))
-    yield World(app, ledger, filled.store, filled.keys)
+    ledger = Ledger(f"sqlite:///{shutil.copy(file, tmp_path / 'ledger.db')}")
+    context: Context = filled.app.state.context
+    filled.app.state.context = replace(context, ledger=ledger)
+    yield replace(filled, ledger=ledger)
+    filled.app.state.context = context
     ledger.close()
 
 
@@ -100,9 +107,8 @@ class Clerk:
 
 
 @pytest.fixture
-def clerk(desk: World) -> Iterator[Clerk]:
-    with client_of(desk.app) as client:
-        yield Clerk(client, desk)
+def clerk(client: httpx.Client, desk: World) -> Clerk:
+    return Clerk(client, desk)
 
 
 def contracted(clerk: Clerk) -> None:
