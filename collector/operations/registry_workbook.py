@@ -58,7 +58,9 @@ def read_workbook(path: Path, names: Iterable[str]) -> dict[str, str]:
                 if sheet.title in files
             }
     except OSError as error:
-        raise InvalidRequest(f"{path.name} cannot be read: {error.strerror}", hint=_HINT) from error
+        raise InvalidRequest(
+            f"{path.name} cannot be read: {error.strerror or error}", hint=_HINT
+        ) from error
     except (
         zipfile.BadZipFile, InvalidFileException, ParseError, KeyError, ValueError, TypeError,
         AttributeError, IndexError, EOFError, RuntimeError, zlib.error,

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from collector.api.routes.registry_files import XLSX, ZIP
@@ -135,7 +134,11 @@ def test_every_bad_row_is_said_and_nothing_is_imported(
 
 def test_the_command_line_says_them_too(desk: World, tmp_path: Path) -> None:
     config = tmp_path / "collector.yaml"
-    config.write_text(yaml.safe_dump({"ledger": {"url": f"sqlite:///{tmp_path / 'l.db'}"}}))
+    config.write_text(
+        "broker: {host: 127.0.0.1, port: 1}\n"
+        f"ledger: sqlite:///{tmp_path / 'ledger.db'}\n"
+        f"readings: {{store: duckdb, path: {tmp_path / 'readings.duckdb'}}}\n"
+    )
     (tmp_path / "bad.zip").write_bytes(packed(GOOD | BAD))
     (tmp_path / "good.zip").write_bytes(packed(GOOD))
     run = CliRunner()
@@ -196,7 +199,7 @@ def test_a_district_comes_in_and_goes_out_the_same(client: httpx.Client, desk: W
         (packed({"other.csv": "a\n1\n"}), "no registry files"),
         (packed({"a/books.csv": "book,name\n", "b/books.csv": "book,name\n"}), "twice"),
         (packed({f"x{number}.csv": "" for number in range(101)}), "more than 100"),
-        (packed({"[Content_Types].xml": "<Types/>"}), "no sound workbook"),
+        (packed({"[Content_Types].xml": "<Types/>"}), "registry.xlsx cannot be read: "),
     ],
 )  # fmt: skip
 def test_what_is_no_registry_is_refused(
