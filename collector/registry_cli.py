@@ -57,7 +57,7 @@ def registry_import(
     for warning in report.warnings:
         typer.echo(f"warning: {warning}", err=True)
     for error in report.errors:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {error} · {error.reason_vi}", err=True)
     if report.errors:
         typer.echo("nothing was imported; correct these rows and import again", err=True)
         raise typer.Exit(1)

@@ -137,6 +137,7 @@ class RowErrorView(View):
     row: int
     column: str
     reason: str
+    reason_vi: str
 
 
 class ImportView(View):

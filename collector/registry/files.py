@@ -22,6 +22,7 @@ from collector.registry.contract_values import (
     ReadingDays,
 )
 from collector.registry.forms import Form, forms
+from collector.registry.reasons_vi import in_vietnamese
 from collector.registry.values import (
     Installation,
     Meter,
@@ -45,6 +46,11 @@ class RowError:
     row: int
     column: str
     reason: str
+
+    @property
+    def reason_vi(self) -> str:
+        """The reason in Vietnamese."""
+        return in_vietnamese(self.reason)
 
     def parts(self) -> tuple[str, str]:
         """Where it is, in words, and what is wrong there."""

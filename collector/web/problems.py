@@ -29,6 +29,7 @@ from collector.errors import (
 from collector.operations.commands import BrokerUnavailable
 from collector.operations.keys import KeyRefused
 from collector.readings.port import StoreUnavailable
+from collector.registry.reasons_vi import in_vietnamese
 from collector.web.knocking import TooManyWrongKeys
 from collector.web.parameters import DAY_HINT, INSTANT_HINT
 
@@ -53,6 +54,7 @@ class Fault(BaseModel):
 
     where: str = Field(description="as query.from or body.station", examples=["query.from"])
     detail: str
+    detail_vi: str | None = Field(default=None, description="the same in Vietnamese, for bad rows")
 
 
 class Problem(BaseModel):
@@ -132,7 +134,10 @@ def problem_of(error: CollectorError) -> Problem:
     """The problem that `error` is to a caller."""
     found = problem(status_of(error), error.code, str(error), error.hint)
     if isinstance(error, BadRows):
-        faults = [Fault(where=where, detail=why) for where, why in error.faults[:ROW_FAULTS_MAX]]
+        faults = [
+            Fault(where=where, detail=why, detail_vi=in_vietnamese(why))
+            for where, why in error.faults[:ROW_FAULTS_MAX]
+        ]
         return found.model_copy(update={"faults": faults})
     return found
 

@@ -189,7 +189,8 @@ def test_a_change_is_a_row_with_a_later_date(clerk: Clerk) -> None:
     refused = clerk.change(path, {"from_at": "2026-01-08", "multiplier": "1"}, status=422)
     assert refused["faults"] == [
         {"where": "body.rows.0.multiplier",
-         "detail": "contradicts what is stored: 125/3, not 1"}
+         "detail": "contradicts what is stored: 125/3, not 1",
+         "detail_vi": "trái với dữ liệu đã lưu: 125/3, không phải 1"}
     ]  # fmt: skip
     assert len(clerk.rows(path)) == 2
     assert clerk.add("multipliers", first, status=409)["code"] == "conflict"

@@ -127,7 +127,13 @@ def test_every_bad_row_is_said_and_nothing_is_imported(
         desk.ledger, tmp_path / "registry", "test", NOW, zone=ZONE, dry_run=True
     )
     assert [
-        {"file": row.file, "row": row.row, "column": row.column, "reason": row.reason}
+        {
+            "file": row.file,
+            "row": row.row,
+            "column": row.column,
+            "reason": row.reason,
+            "reason_vi": row.reason_vi,
+        }
         for row in report.errors
     ] == tried["errors"]
 
