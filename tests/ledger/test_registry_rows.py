@@ -1,14 +1,19 @@
 """The registry's rows by kind on both databases: pages are the whole, one writer wins."""
 
 import threading
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from collector.billing.run_values import LineKind, RunHead, RunLine, VersionHead
+from collector.billing.values import LineQuality
 from collector.errors import BadRows, Stale
 from collector.ledger import Ledger
+from collector.ledger.billing_runs import Export
 from collector.ledger.idempotency import Once
+from collector.ledger.registry_rows import Resting
 from collector.operations.registry_changes import (
     Asked,
     By,
@@ -206,3 +211,30 @@ def test_a_bad_row_takes_the_good_ones_with_it(filled: Ledger) -> None:
     assert every(filled, "multipliers") == before
     with filled.read() as uow:
         assert uow.audit.head() == head
+
+
+def test_runs_that_rest_on_a_change_are_named(filled: Ledger) -> None:
+    first, second, third = (midnight(f"2026-0{month}-01") for month in (1, 2, 3))
+    zero = "0" * 64
+    with filled.begin() as uow:
+        for run, point, period in (
+            ("open", "T1/1", (second, third)),
+            ("exported", "T1/1", (first, second)),
+            ("elsewhere", "T1/2", (second, third)),
+            ("later", "T1/1", (third, midnight("2026-04-01"))),
+        ):
+            line = RunLine(
+                point, "M1", "1-0:1.8.0", LineKind.CONSUMPTION, *period, 0, 1, None, None,
+                Fraction(1), 1, LineQuality.ACTUAL,
+            )  # fmt: skip
+            uow.billing_runs.open(RunHead(run, None, None, *period, BY.now, "an"))
+            head = VersionHead(run, 1, BY.now, "an", "", 1, run.ljust(64, "0"), None, zero)
+            uow.billing_runs.add_version(head, [line])
+        exported = "exported".ljust(64, "0")
+        uow.billing_runs.add_export(Export("exported", 1, exported, BY.now, "binh"))
+        resting = uow.registry_rows.resting
+        assert resting({"T1/1"}, first, third).open_runs == ("open",)
+        assert resting({"T1/1"}, first, third).exported_runs == ("exported",)
+        assert resting({"T1/1"}, second, None).open_runs == ("open", "later")
+        assert set(resting(None, second, third).open_runs) == {"open", "elsewhere"}
+        assert resting({"T1/3"}, first, None) == Resting((), (), 0)
