@@ -15,6 +15,7 @@ from collector.clock import system_now
 from collector.operations.registry_export import export_registry
 from collector.operations.registry_history import point_history
 from collector.operations.registry_import import ImportReport, import_registry
+from collector.operations.registry_writing import Touched
 from collector.registry.cells import instant_text
 
 app = typer.Typer(no_args_is_help=True, help="What is metered, by what, for whom, since when.")
@@ -23,7 +24,10 @@ app = typer.Typer(no_args_is_help=True, help="What is metered, by what, for whom
 @app.command("import")
 def registry_import(
     source: Annotated[
-        Path, typer.Argument(metavar="DIR|FILE.xlsx", help="CSV files, or one workbook.")
+        Path,
+        typer.Argument(
+            metavar="DIR|FILE", help="CSV files in a folder or .zip, or one .xlsx workbook."
+        ),
     ],
     config: ConfigOption,
     dry_run: DryRunOption = False,
@@ -53,11 +57,32 @@ def registry_import(
     for warning in report.warnings:
         typer.echo(f"warning: {warning}", err=True)
     for error in report.errors:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {error} · {error.reason_vi}", err=True)
     if report.errors:
         typer.echo("nothing was imported; correct these rows and import again", err=True)
         raise typer.Exit(1)
     typer.echo(_summary(report))
+    if report.touched is not None and (report.corrected or _rests(report.touched)):
+        typer.echo(_touched(report.touched, settings.zone))
+
+
+def _rests(found: Touched) -> bool:
+    return bool(found.open_runs or found.exported_runs or found.snapshots)
+
+
+def _touched(found: Touched, zone: str) -> str:
+    """What of the past counts otherwise, for whoever has to act on it."""
+    until = "" if found.to_at is None else f" to {instant_text(found.to_at, zone)}"
+    text = (
+        f"touches {found.point_count} points from {instant_text(found.from_at, zone)}{until}:"
+        " their balances and previews are computed anew"
+    )
+    for runs, what in (
+        (found.open_runs, "make these billing runs again"),
+        (found.exported_runs, "exported, corrected by the run after them"),
+    ):
+        text += f"; {what}: {', '.join(runs)}" if runs else ""
+    return text + (f"; snapshots that stay as they are: {found.snapshots}" * bool(found.snapshots))
 
 
 def _summary(report: ImportReport) -> str:
@@ -82,7 +107,7 @@ def _summary(report: ImportReport) -> str:
 @app.command("export")
 def registry_export(
     target: Annotated[
-        Path, typer.Argument(metavar="DIR|FILE.xlsx", help="A new folder, or a new workbook.")
+        Path, typer.Argument(metavar="DIR|FILE", help="A new folder, .zip or .xlsx workbook.")
     ],
     config: ConfigOption,
 ) -> None:

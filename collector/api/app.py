@@ -18,6 +18,8 @@ from collector.api.routes import (
     losses,
     readings,
     registry,
+    registry_files,
+    registry_rows,
     snapshots,
     states,
 )
@@ -56,6 +58,9 @@ def create_app(context: Context, *, session_secret: bytes | None = None) -> Fast
     app.state.console = Console(Signer(session_secret))
     v1 = APIRouter(prefix="/v1", responses=problems.responses(401, 403, 422, 429, 503))
     for part in (snapshots, registry, losses, readings, states, fleet, commands, audit):
+        v1.include_router(part.router)
+    # Files first: their paths are narrower than those of rows.
+    for part in (registry_files, registry_rows):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)

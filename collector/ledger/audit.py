@@ -96,6 +96,17 @@ class AuditRepository:
             for at, actor, done, subject, detail in rows
         ]
 
+    def of_subject(self, action: str, subject: str) -> AuditEntry | None:
+        """The newest entry of an action on just this; it looks from the end of the trail."""
+        c = audit.c
+        row = self._connection.execute(
+            select(c.at, c.actor, c.action, c.subject, c.detail)
+            .where(c.action == action, c.subject == subject)
+            .order_by(c.sequence.desc())
+            .limit(1)
+        ).one_or_none()
+        return None if row is None else AuditEntry(*row[:4], json.loads(row.detail))
+
     def newest(self, limit: int) -> list[AuditEntry]:
         """The newest entries, newest first."""
         return [entry for _, entry in self.newest_numbered(limit)]

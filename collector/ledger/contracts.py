@@ -117,7 +117,7 @@ class ContractRepository:
         """Reading days by book, then by instant."""
         query = _of(ReadingDays, reading_days).order_by("book", "from_at", reading_days.c.version)
         found = [
-            ReadingDays(book, from_at, _days(text))
+            ReadingDays(book, from_at, stored_days(text))
             for book, from_at, text in self._connection.execute(query).all()
         ]
         return _newest(found, "book", "from_at")
@@ -137,7 +137,7 @@ class ContractRepository:
         if meters is not None:
             query = query.where(inspections.c.meter.in_(list(meters)))
         found = [
-            Inspection(meter, at, due, tuple(seals.split(_SEPARATOR)) if seals else ())
+            Inspection(meter, at, due, stored_seals(seals))
             for meter, at, due, seals in self._connection.execute(query).all()
         ]
         return _newest(found, "meter", "inspected_at")
@@ -255,5 +255,11 @@ def _newest(rows: Iterable[_Value], *key: str) -> list[_Value]:
     return list({tuple(getattr(row, name) for name in key): row for row in rows}.values())
 
 
-def _days(text: str) -> tuple[ReadingDay, ...]:
+def stored_days(text: str) -> tuple[ReadingDay, ...]:
+    """Reading days as they are kept."""
     return tuple("last" if day == "last" else int(day) for day in text.split(_SEPARATOR))
+
+
+def stored_seals(text: str) -> tuple[str, ...]:
+    """Seals as they are kept."""
+    return tuple(text.split(_SEPARATOR)) if text else ()

@@ -71,6 +71,13 @@ class IdempotencyRepository:
         found = self.find(once, now)
         return None if found == subject else found
 
+    def forget(self, once: Once | None) -> None:
+        """A request that came to nothing: its token is free again."""
+        if once is not None:
+            c = idempotency.c
+            mine = (c.actor == once.actor, c.token == once.token)
+            self._connection.execute(delete(idempotency).where(*mine))
+
     def _forget(self, now: datetime) -> None:
         c = idempotency.c
         # What another one is forgetting is left to it: two that wait for each other help nobody.

@@ -39,6 +39,7 @@ from collector.ledger.index_reads import IndexReadRepository
 from collector.ledger.keys import KeyRepository
 from collector.ledger.registry import RegistryRepository
 from collector.ledger.registry_pages import RegistryPages
+from collector.ledger.registry_rows import RegistryRows
 from collector.ledger.schema import current_revision, head_revision, upgrade
 from collector.ledger.snapshots import SnapshotRepository
 
@@ -77,6 +78,7 @@ class UnitOfWork:
         self.registry = RegistryRepository(connection)
         self.contracts = ContractRepository(connection)
         self.registry_pages = RegistryPages(connection)
+        self.registry_rows = RegistryRows(connection)
         self.snapshots = SnapshotRepository(connection)
         self.billing_runs = BillingRunRepository(connection)
         self.keys = KeyRepository(connection)

@@ -4,8 +4,10 @@ It writes files; what is in them is `collector.registry`'s. They hold names and 
 the account that asks can read them.
 """
 
+import contextlib
 import os
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +17,10 @@ from collector.errors import InvalidRequest
 from collector.ledger import Ledger
 from collector.ledger.audit import AuditEntry
 from collector.operations.registry_workbook import WORKBOOK_SUFFIX, write_workbook
+from collector.operations.registry_zip import ZIP_SUFFIX, write_zip
 from collector.registry.files import write_files
+
+PIECE_BYTES = 64 * 1024
 
 _OWNER_ONLY = 0o600
 _OWNER_ONLY_FOLDER = 0o700
@@ -26,10 +31,58 @@ def export_registry(
 ) -> dict[str, int]:
     """Write everything to a folder of CSV files or to a workbook; returns the rows of each file.
 
-    The files of a folder are those that were imported, if they were in this form. Nothing is
-    overwritten: raises InvalidRequest where a file is there already.
+    A target that ends in .zip has the files of the folder. The files of a folder are those that
+    were imported, if they were in this form. Nothing is overwritten: raises InvalidRequest where a
+    file is there already.
     """
     zone_info(zone)
+    texts = _taken(ledger, target.name, actor, now, zone)
+    try:
+        if target.suffix.lower() == WORKBOOK_SUFFIX:
+            write_workbook(target, texts, _private)
+        elif target.suffix.lower() == ZIP_SUFFIX:
+            with _private(target) as stream:
+                write_zip(stream, texts)
+        else:
+            target.mkdir(mode=_OWNER_ONLY_FOLDER, exist_ok=True)
+            for name, text in texts.items():
+                with _private(target / name) as stream:
+                    stream.write(text.encode())
+    except OSError as error:
+        raise InvalidRequest(
+            f"{error.filename or target} cannot be written: {error.strerror}",
+            hint="name a folder that is empty or does not exist, or a new .xlsx or .zip file",
+        ) from error
+    return _counts(texts)
+
+
+def export_stream(
+    ledger: Ledger, form: str, actor: str, now: datetime, *, zone: str = DEFAULT_ZONE
+) -> Iterator[bytes]:
+    """The same as one file, `.zip` or `.xlsx`, in pieces; on the disk it never has a name."""
+    assert form in {ZIP_SUFFIX, WORKBOOK_SUFFIX}
+    texts = _taken(ledger, f"registry{form}", actor, now, zone)
+    stream = tempfile.TemporaryFile()  # noqa: SIM115  closed after its last piece
+    if form == ZIP_SUFFIX:
+        write_zip(stream, texts)
+    else:
+        write_workbook(Path("registry.xlsx"), texts, lambda _: contextlib.nullcontext(stream))
+    stream.seek(0)
+    return _pieces(stream)
+
+
+def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
+    with stream:
+        while piece := stream.read(PIECE_BYTES):
+            yield piece
+
+
+def _counts(texts: Mapping[str, str]) -> dict[str, int]:
+    return {name: text.count("\n") - 1 for name, text in texts.items()}
+
+
+def _taken(ledger: Ledger, target: str, actor: str, now: datetime, zone: str) -> dict[str, str]:
+    """The files, by name; that they were taken is on record."""
     with ledger.read() as uow:
         registry, contracts = uow.registry.load(), uow.contracts.load()
     values: dict[str, Iterable[Any]] = {
@@ -51,25 +104,11 @@ def export_registry(
         "memberships": _sorted(contracts.memberships, "point", "from_at"),
     }
     texts = write_files(values, zone)
-    counts = {name: text.count("\n") - 1 for name, text in texts.items()}
     # Before the files: whoever sees personal data is on record, whatever happens to the disk.
     with ledger.begin() as uow:
-        detail = {"rows": counts, "to": target.name}
+        detail = {"rows": _counts(texts), "to": target}
         uow.audit.add(AuditEntry(now, actor, "registry.export", "registry", detail))
-    try:
-        if target.suffix.lower() == WORKBOOK_SUFFIX:
-            write_workbook(target, texts, _private)
-        else:
-            target.mkdir(mode=_OWNER_ONLY_FOLDER, exist_ok=True)
-            for name, text in texts.items():
-                with _private(target / name) as stream:
-                    stream.write(text.encode())
-    except OSError as error:
-        raise InvalidRequest(
-            f"{error.filename or target} cannot be written: {error.strerror}",
-            hint="name a folder that is empty or does not exist, or a new .xlsx file",
-        ) from error
-    return counts
+    return texts
 
 
 def _sorted(rows: Iterable[Any], *names: str) -> list[Any]:

@@ -4,27 +4,44 @@ It reads the files and opens the transaction; it must not judge rows, which `col
 does.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import uuid
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from collector.civil import DEFAULT_ZONE, format_instant, zone_info
-from collector.errors import InvalidRequest
+from collector.errors import BadRows, InvalidRequest
 from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.audit import AuditEntry
+from collector.ledger.idempotency import Once
+from collector.operations import registry_workbook, registry_zip
 from collector.operations.registry_workbook import WORKBOOK_SUFFIX, read_workbook
+from collector.operations.registry_writing import (
+    NAMED_MAX,
+    Touched,
+    capped,
+    changed_rows,
+    heard,
+    touched,
+    write,
+)
 from collector.operations.tariffs import load_tariffs, price_groups
 from collector.registry.changes import plan_changes
+from collector.registry.contract_values import ContractRegistry
 from collector.registry.files import RegistryFiles, RowError, file_names, parse_files
 from collector.registry.planning import RegistryChanges
+from collector.registry.values import Registry
+
+ACTION = "registry.import"
+
+_COUNTS = (
+    "closed", "unchanged", "closed_contracts", "completed", "corrected_customers", "corrected",
+)  # fmt: skip
 
 # A registry of a million points is smaller.
 FILE_BYTES_MAX = 256 * 1024 * 1024
-
-# Codes of customers whose data were put right that an entry of the audit trail names.
-NAMED_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +49,7 @@ class ImportReport:
     """What an import did, or would do, or why nothing was done (`errors` is not empty).
 
     `closed` counts installations and contracts that ended, `completed` rows that say more now.
+    `repeated`: the same request had been made before.
     """
 
     written: bool
@@ -44,6 +62,8 @@ class ImportReport:
     completed: int = 0
     corrected_customers: int = 0
     corrected: int = 0
+    touched: Touched | None = None
+    repeated: bool = False
 
 
 def import_registry(  # noqa: PLR0913  one parameter per fact
@@ -56,58 +76,121 @@ def import_registry(  # noqa: PLR0913  one parameter per fact
     dry_run: bool = False,
     tariffs: Sequence[Path] = (),
     correction: str | None = None,
+    once: Once | None = None,
 ) -> ImportReport:
-    """Import the CSV files of a folder, or a workbook's sheets: all rows, or none if one is wrong.
+    """Import the CSV files of a folder or zip file, or a workbook: all rows, or none.
 
     Dates mean the first instant of that day in `zone`. The same files again change nothing. Price
     groups are those of the built-in tariffs and of `tariffs`. `correction` is the reason why dated
-    rows may say otherwise than what is stored; what they replace is kept. Raises InvalidRequest
-    where there are no files or they are not what they should be.
+    rows may say otherwise than what is stored; what they replace is kept. What was sent `once`
+    before is not done again. Raises InvalidRequest where there are no files or they are not what
+    they should be.
     """
     zone_info(zone)
     if correction is not None and not correction.strip():
         raise InvalidRequest("a correction needs a reason", hint="say what was wrong, and why")
     is_workbook = source.suffix.lower() == WORKBOOK_SUFFIX
-    texts = read_workbook(source, file_names()) if is_workbook else _texts(source)
+    texts = _source_texts(source)
     files = parse_files(texts, zone)
     groups = price_groups(load_tariffs(tariffs)) if files.allocations else frozenset()
+    correcting = correction is not None
     if dry_run:
         with ledger.read() as uow:
-            changes = _plan(uow, files, groups, correcting=correction is not None)
-        return _report(changes, written=False, sheets=is_workbook)
+            stored = load(uow)
+            changes = plan(stored, files, groups, correcting=correcting)
+            follows = None if changes.errors else touched(uow, changes, stored, now)
+        return _report(changes, follows, written=False, sheets=is_workbook)
     with ledger.begin() as uow:
         uow.registry.lock()
-        changes = _plan(uow, files, groups, correcting=correction is not None)
+        subject = "registry" if once is None else str(uuid.uuid4())
+        if once is not None:
+            earlier = uow.idempotency.claim(once, subject, now)
+            if earlier is not None:
+                return _earlier(uow, earlier)
+        stored = load(uow)
+        changes = plan(stored, files, groups, correcting=correcting)
         if not changes.errors:
-            _write(uow, changes)
-            _correct(uow, changes)
-            report = _report(changes, written=True, sheets=is_workbook)
-            detail: dict[str, object] = {
-                "added": report.added,
-                "closed": report.closed + report.closed_contracts,
-                "folder": source.name,
-            }
-            if changes.corrected_customers:
-                # Who, never what: the audit trail outlives a person's data.
-                codes = [row.customer for row in changes.corrected_customers]
-                detail["corrected_customers"] = codes[:NAMED_MAX]
-            if changes.corrected:
-                detail["reason"] = correction
-                detail["corrected"] = [
-                    f"{kind} {_key(row)}"
-                    for kind, rows in changes.corrected.items()
-                    for row in rows
-                ][:NAMED_MAX]
-            uow.audit.add(AuditEntry(now, actor, "registry.import", "registry", detail))
+            write(uow, changes)
+            follows = touched(uow, changes, stored, now)
+            report = _report(changes, follows, written=True, sheets=is_workbook)
+            detail = _detail(report, changes, source.name, correction)
+            detail = capped(changed_rows(changes, stored, zone), detail)
+            uow.audit.add(AuditEntry(now, actor, ACTION, subject, detail))
             return report
-    return _report(changes, written=False, sheets=is_workbook)
+        # What was not done may be sent again, with the same token.
+        uow.idempotency.forget(once)
+    return _report(changes, None, written=False, sheets=is_workbook)
 
 
-def _plan(
-    uow: UnitOfWork, files: RegistryFiles, groups: Collection[str], *, correcting: bool
+def refused(report: ImportReport) -> BadRows:
+    """The error for an import of which nothing was done."""
+    faults = [(where, reason) for error in report.errors for where, reason in [error.parts()]]
+    return BadRows(faults, "correct these rows and import again: nothing of it was imported")
+
+
+def _earlier(uow: UnitOfWork, subject: str) -> ImportReport:
+    """What an import did, as the audit trail has it."""
+    entry = uow.audit.of_subject(ACTION, subject)
+    assert entry is not None
+    counts: dict[str, int] = entry.detail["counts"]
+    return ImportReport(
+        written=True,
+        added=entry.detail["added"],
+        errors=(),
+        warnings=(),
+        touched=heard(entry.detail.get("touched")),
+        repeated=True,
+        **counts,
+    )
+
+
+def load(uow: UnitOfWork) -> tuple[Registry, ContractRegistry]:
+    """All that a plan is judged by."""
+    return uow.registry.load(), uow.contracts.load()
+
+
+def plan(
+    stored: tuple[Registry, ContractRegistry],
+    files: RegistryFiles,
+    groups: Collection[str],
+    *,
+    correcting: bool,
 ) -> RegistryChanges:
-    stored, contracts = uow.registry.load(), uow.contracts.load()
-    return plan_changes(stored, files, contracts, groups, correcting=correcting)
+    """What the rows would change of what is stored, or everything that speaks against it."""
+    registry, contracts = stored
+    return plan_changes(registry, files, contracts, groups, correcting=correcting)
+
+
+def _detail(
+    report: ImportReport, changes: RegistryChanges, folder: str, correction: str | None
+) -> dict[str, object]:
+    detail: dict[str, object] = {
+        "added": report.added,
+        "closed": report.closed + report.closed_contracts,
+        "folder": folder,
+        "counts": {name: getattr(report, name) for name in _COUNTS},
+    }
+    if changes.corrected_customers:
+        # Who, never what: the audit trail outlives a person's data.
+        codes = [row.customer for row in changes.corrected_customers]
+        detail["corrected_customers"] = codes[:NAMED_MAX]
+    if changes.corrected:
+        detail["reason"] = correction
+        detail["corrected"] = [
+            f"{kind} {_key(row)}" for kind, rows in changes.corrected.items() for row in rows
+        ][:NAMED_MAX]
+    if report.touched is not None:
+        detail["touched"] = report.touched.says()
+    return detail
+
+
+def _source_texts(source: Path) -> Mapping[str, str]:
+    match source.suffix.lower():
+        case registry_workbook.WORKBOOK_SUFFIX:
+            return read_workbook(source, file_names())
+        case registry_zip.ZIP_SUFFIX:
+            return registry_zip.read_zip(source, file_names())
+    return _texts(source)
 
 
 def _texts(folder: Path) -> Mapping[str, str]:
@@ -135,50 +218,15 @@ def _texts(folder: Path) -> Mapping[str, str]:
     return texts
 
 
-def _write(uow: UnitOfWork, changes: RegistryChanges) -> None:
-    registry, contracts = uow.registry, uow.contracts
-    registry.add_stations(changes.stations)
-    registry.complete_stations(changes.completed_stations)
-    registry.add_points(changes.points)
-    registry.add_transfers(changes.transfers)
-    registry.add_meters(changes.meters)
-    registry.complete_meters(changes.completed_meters)
-    # An exchange closes one installation and opens the next: in this order.
-    registry.close_installations(changes.closed)
-    registry.add_installations(changes.installations)
-    registry.add_multipliers(changes.multipliers)
-    contracts.add_inspections(changes.inspections)
-    contracts.add_customers(changes.customers)
-    contracts.correct_customers(changes.corrected_customers)
-    contracts.close_contracts(changes.closed_contracts)
-    contracts.add_contracts(changes.contracts)
-    contracts.add_terms(changes.terms)
-    contracts.add_allocations(changes.allocations)
-    contracts.add_books(changes.books)
-    contracts.add_reading_days(changes.reading_days)
-    contracts.add_memberships(changes.memberships)
-
-
-def _correct(uow: UnitOfWork, changes: RegistryChanges) -> None:
-    writers: dict[str, Callable[..., None]] = {
-        "transfers": uow.registry.add_transfers,
-        "inspections": uow.contracts.add_inspections,
-        "terms": uow.contracts.add_terms,
-        "allocations": uow.contracts.add_allocations,
-        "reading_days": uow.contracts.add_reading_days,
-        "memberships": uow.contracts.add_memberships,
-    }
-    for kind, rows in changes.corrected.items():
-        writers[kind](rows, corrected=True)
-
-
 def _key(row: Any) -> str:  # noqa: ANN401  rows of many kinds
     """Name and instant of a dated row; both come first in all of them."""
     name, at = (getattr(row, one.name) for one in fields(row)[:2])
     return f"{name} {format_instant(at)}"
 
 
-def _report(changes: RegistryChanges, *, written: bool, sheets: bool) -> ImportReport:
+def _report(
+    changes: RegistryChanges, follows: Touched | None, *, written: bool, sheets: bool
+) -> ImportReport:
     always = {"stations", "points", "meters", "installations", "multipliers"}
     kinds = {one.name for one in fields(RegistryFiles)} - {"errors"}
     counts = {
@@ -200,4 +248,5 @@ def _report(changes: RegistryChanges, *, written: bool, sheets: bool) -> ImportR
         len(changes.completed_stations) + len(changes.completed_meters),
         len(changes.corrected_customers),
         sum(len(rows) for rows in changes.corrected.values()),
+        follows,
     )

@@ -58,16 +58,18 @@ def read_workbook(path: Path, names: Iterable[str]) -> dict[str, str]:
                 if sheet.title in files
             }
     except OSError as error:
-        raise InvalidRequest(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
+        raise InvalidRequest(
+            f"{path.name} cannot be read: {error.strerror or error}", hint=_HINT
+        ) from error
     except (
         zipfile.BadZipFile, InvalidFileException, ParseError, KeyError, ValueError, TypeError,
         AttributeError, IndexError, EOFError, RuntimeError, zlib.error,
     ) as error:  # fmt: skip
         # What openpyxl raises for parts that lack, or say what they cannot.
-        raise InvalidRequest(f"{path} is no sound workbook: {error}", hint=_HINT) from error
+        raise InvalidRequest(f"{path.name} is no sound workbook: {error}", hint=_HINT) from error
     if not texts:
         raise InvalidRequest(
-            f"{path} has no sheet of the registry", hint=f"expected are {', '.join(files)}"
+            f"{path.name} has no sheet of the registry", hint=f"expected are {', '.join(files)}"
         )
     return texts
 
@@ -95,18 +97,19 @@ def write_workbook(path: Path, texts: Mapping[str, str], opened: Callable[[Path]
 def _check_size(path: Path) -> None:
     if path.stat().st_size > WORKBOOK_BYTES_MAX:
         raise InvalidRequest(
-            f"{path} is larger than {WORKBOOK_BYTES_MAX} bytes",
+            f"{path.name} is larger than {WORKBOOK_BYTES_MAX} bytes",
             hint="import it in parts: what is stored stays",
         )
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     if len(members) > MEMBERS_MAX:
-        raise InvalidRequest(f"{path} has more than {MEMBERS_MAX} parts", hint=_HINT)
+        raise InvalidRequest(f"{path.name} has more than {MEMBERS_MAX} parts", hint=_HINT)
     unpacked = sum(member.file_size for member in members)
     packed = sum(member.compress_size for member in members)
     if unpacked > UNPACKED_BYTES_MAX or unpacked > RATIO_MAX * max(packed, 1):
         raise InvalidRequest(
-            f"{path} would unpack to {unpacked} bytes", hint="import it in parts, or as CSV files"
+            f"{path.name} would unpack to {unpacked} bytes",
+            hint="import it in parts, or as CSV files",
         )
 
 

@@ -26,6 +26,11 @@ LAST = "last"
 
 SEALS_MAX = 20
 
+# Contracts are older than meters, and nothing is older than these; outside are typing errors, and
+# inside no arithmetic with offsets and months can overflow.
+YEAR_MIN = 1950
+YEAR_MAX = 2199
+
 # Codes of customers have 13 characters; how they begin differs among power companies.
 _CUSTOMER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{3,31}")
 _PERCENT = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?", re.ASCII)
@@ -127,14 +132,32 @@ def yes_no(text: str) -> bool:
 def calendar_day(text: str) -> date:
     """A date, YYYY-MM-DD."""
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is no date: write YYYY-MM-DD") from None
+    _check_year(text, day.year)
+    return day
+
+
+def instant(text: str, zone: str) -> datetime:
+    """An instant, or a date: the first instant of that day in the zone."""
+    try:
+        at = parse_instant(text, zone)
+    except OverflowError:
+        _check_year(text, YEAR_MAX + 1)
+        raise
+    _check_year(text, at.year)
+    return at
+
+
+def _check_year(text: str, year: int) -> None:
+    if not YEAR_MIN <= year <= YEAR_MAX:
+        raise ValueError(f"{text!r} is not in the years {YEAR_MIN} to {YEAR_MAX}")
 
 
 def midnight(text: str, zone: str) -> datetime:
     """An instant that is the start of a civil day in the zone: what bills can be cut at."""
-    at = parse_instant(text, zone)
+    at = instant(text, zone)
     if at.astimezone(zone_info(zone)).time() != time():
         raise ValueError(f"{text!r} is not 00:00 in {zone}: there is an index of that instant only")
     return at

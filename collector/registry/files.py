@@ -22,6 +22,7 @@ from collector.registry.contract_values import (
     ReadingDays,
 )
 from collector.registry.forms import Form, forms
+from collector.registry.reasons_vi import in_vietnamese
 from collector.registry.values import (
     Installation,
     Meter,
@@ -46,9 +47,18 @@ class RowError:
     column: str
     reason: str
 
-    def __str__(self) -> str:
+    @property
+    def reason_vi(self) -> str:
+        """The reason in Vietnamese."""
+        return in_vietnamese(self.reason)
+
+    def parts(self) -> tuple[str, str]:
+        """Where it is, in words, and what is wrong there."""
         column = f", column {self.column}" if self.column else ""
-        return f"{self.file}, row {self.row}{column}: {self.reason}"
+        return f"{self.file}, row {self.row}{column}", self.reason
+
+    def __str__(self) -> str:
+        return ": ".join(self.parts())
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +189,15 @@ def _parse_row(
     if len(cells) != len(header):
         fail("", f"{len(cells)} cells for {len(header)} columns")
         return None
-    texts = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+    return parse_cells(
+        {name: cell.strip() for name, cell in zip(header, cells, strict=True)}, form, fail
+    )
+
+
+def parse_cells(
+    texts: Mapping[str, str], form: Form, fail: Callable[[str, str], None]
+) -> object | None:
+    """The value of one row's cells by column, stripped; None once `fail` was told what is wrong."""
     found: dict[str, Any] = {}
     good = True
     for name, column in form.columns.items():

@@ -10,7 +10,6 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
-from collector.civil import parse_instant
 from collector.registry import cells
 from collector.registry.contract_values import (
     Allocation,
@@ -97,7 +96,7 @@ def forms(zone: str) -> dict[str, Form]:
 
 def _of_meters(zone: str) -> dict[str, Form]:
     show_instant = partial(_show_instant, zone=zone)
-    parse = partial(parse_instant, zone=zone)
+    parse = partial(cells.instant, zone=zone)
     instant = Column(parse, show=show_instant)
     day_start = Column(partial(cells.midnight, zone=zone), show=show_instant)
     index = Column(partial(cells.integer, low=0, high=ENERGY_MAX), optional=True)

@@ -10,6 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 # Every real body of this API and every form is a few hundred bytes.
 BODY_BYTES_MAX = 64 * 1024
 
+# But for a whole registry, which is streamed to a file: as much as its readers take.
+BODY_BYTES_MAX_OF = {"/v1/registry/import": 64 * 1024 * 1024}
+
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; "
@@ -26,7 +29,7 @@ CACHE_STATIC = "no-cache"  # kept, and asked about at each use: an upgrade shows
 
 
 class BodyLimit:
-    """Fails a request with 413 once its body exceeds BODY_BYTES_MAX, however it is announced."""
+    """Fails a request with 413 once its body exceeds its limit, however it is announced."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -37,13 +40,14 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         taken = 0
+        limit = BODY_BYTES_MAX_OF.get(scope["path"], BODY_BYTES_MAX)
 
         async def bounded() -> Message:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > BODY_BYTES_MAX:
-                raise HTTPException(413, f"a body may have at most {BODY_BYTES_MAX} bytes")
+            if taken > limit:
+                raise HTTPException(413, f"a body may have at most {limit} bytes")
             return message
 
         await self._app(scope, bounded, send)

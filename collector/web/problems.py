@@ -17,16 +17,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from collector.errors import (
+    BadRows,
     CollectorError,
     Conflict,
     InvalidRequest,
     LedgerStateError,
     LedgerUnavailable,
     NotFound,
+    Stale,
 )
 from collector.operations.commands import BrokerUnavailable
 from collector.operations.keys import KeyRefused
 from collector.readings.port import StoreUnavailable
+from collector.registry.reasons_vi import in_vietnamese
 from collector.web.knocking import TooManyWrongKeys
 from collector.web.parameters import DAY_HINT, INSTANT_HINT
 
@@ -40,6 +43,9 @@ RETRY_AFTER_S = 10
 FAULTS_MAX = 20
 INPUT_CHARS_MAX = 80
 
+# How many bad rows of an import are: a person corrects them in a spreadsheet.
+ROW_FAULTS_MAX = 1_000
+
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +54,7 @@ class Fault(BaseModel):
 
     where: str = Field(description="as query.from or body.station", examples=["query.from"])
     detail: str
+    detail_vi: str | None = Field(default=None, description="the same in Vietnamese, for bad rows")
 
 
 class Problem(BaseModel):
@@ -61,7 +68,9 @@ class Problem(BaseModel):
     detail: str
     code: str = Field(description="stable; programs decide by it", examples=["not_found"])
     hint: str = Field(default="", description="what to do next")
-    faults: list[Fault] | None = Field(default=None, description="only where code is validation")
+    faults: list[Fault] | None = Field(
+        default=None, description="only where code is validation or bad_rows"
+    )
 
 
 class Unauthorized(CollectorError):
@@ -76,6 +85,12 @@ class Forbidden(CollectorError):
     code = "forbidden"
 
 
+class PreconditionRequired(CollectorError):
+    """A change was asked for without saying what of (HTTP 428)."""
+
+    code = "precondition_required"
+
+
 STATUS_OF: Mapping[type[CollectorError], int] = {
     Unauthorized: 401,
     KeyRefused: 401,
@@ -83,6 +98,8 @@ STATUS_OF: Mapping[type[CollectorError], int] = {
     TooManyWrongKeys: 429,
     NotFound: 404,
     Conflict: 409,
+    Stale: 412,
+    PreconditionRequired: 428,
     InvalidRequest: 422,
     LedgerStateError: 503,
     LedgerUnavailable: 503,
@@ -115,7 +132,14 @@ def problem(status: int, code: str, detail: str, hint: str = "") -> Problem:
 
 def problem_of(error: CollectorError) -> Problem:
     """The problem that `error` is to a caller."""
-    return problem(status_of(error), error.code, str(error), error.hint)
+    found = problem(status_of(error), error.code, str(error), error.hint)
+    if isinstance(error, BadRows):
+        faults = [
+            Fault(where=where, detail=why, detail_vi=in_vietnamese(why))
+            for where, why in error.faults[:ROW_FAULTS_MAX]
+        ]
+        return found.model_copy(update={"faults": faults})
+    return found
 
 
 def store_problem(error: StoreUnavailable) -> Problem:

@@ -1,0 +1,112 @@
+"""What a change reaches back to: which points count otherwise from when on, and until when.
+
+Balances, daily indices and previews are computed when asked, so they follow by themselves; what was
+frozen or exported does not. It must not know what has been.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from collector.registry.contract_values import Contract, ContractRegistry
+from collector.registry.planning import RegistryChanges
+from collector.registry.values import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """These points count otherwise in [from_at, to_at); to_at None: from then on."""
+
+    points: frozenset[str]
+    from_at: datetime
+    to_at: datetime | None
+
+
+# The kinds whose rows bills or balances rest on, and the field of their name.
+_NAMES = {
+    "transfers": "point",
+    "multipliers": "point",
+    "memberships": "point",
+    "terms": "contract",
+    "allocations": "contract",
+    "reading_days": "book",
+}
+
+
+def reach(
+    changes: RegistryChanges, stored: Registry, contracts: ContractRegistry, now: datetime
+) -> Reach | None:
+    """What the changes touch of the past; None where they begin at `now` or later.
+
+    A change of several stretches is given as one, from the first to the last.
+    """
+    found = [
+        (point, from_at, to_at)
+        for point, from_at, to_at in _stretches(changes, stored, contracts)
+        if from_at < now
+    ]
+    if not found:
+        return None
+    ends = [to_at for _, _, to_at in found]
+    return Reach(
+        frozenset(point for point, _, _ in found),
+        min(from_at for _, from_at, _ in found),
+        None if None in ends else max(end for end in ends if end is not None),
+    )
+
+
+_Stretch = tuple[str, datetime, datetime | None]
+
+
+def _stretches(
+    changes: RegistryChanges, stored: Registry, contracts: ContractRegistry
+) -> Iterator[_Stretch]:
+    for place in changes.installations:
+        yield place.point, place.installed_at, place.removed_at
+    for place in changes.closed:
+        assert place.removed_at is not None
+        yield place.point, place.removed_at, None
+    for one in changes.contracts:
+        yield one.point, one.from_at, one.to_at
+    for one in changes.closed_contracts:
+        assert one.to_at is not None
+        yield one.point, one.to_at, None
+    known = {**contracts.contracts, **{row.contract: row for row in changes.contracts}}
+    members = _members(contracts)
+    for kind, column in _NAMES.items():
+        rows = [*getattr(changes, kind), *changes.corrected.get(kind, ())]
+        standing = getattr(stored if hasattr(stored, kind) else contracts, kind)
+        begun = _begun(standing, column) if rows else {}
+        for row in rows:
+            name = getattr(row, column)
+            later = [at for at in begun.get(name, ()) if at > row.from_at]
+            for point in _points(column, name, known, members):
+                yield point, row.from_at, min(later, default=None)
+
+
+def _points(
+    column: str,
+    name: str,
+    contracts: Mapping[str, Contract],
+    members: Mapping[str, Iterable[str]],
+) -> Iterable[str]:
+    if column == "contract":
+        return (contracts[name].point,)
+    return members.get(name, ()) if column == "book" else (name,)
+
+
+def _members(contracts: ContractRegistry) -> dict[str, set[str]]:
+    """The points that ever were in a book."""
+    found: dict[str, set[str]] = {}
+    for row in contracts.memberships:
+        if row.book is not None:
+            found.setdefault(row.book, set()).add(row.point)
+    return found
+
+
+def _begun(rows: Iterable[Any], column: str) -> dict[str, set[datetime]]:
+    found: dict[str, set[datetime]] = {}
+    for row in rows:
+        found.setdefault(getattr(row, column), set()).add(row.from_at)
+    return found
