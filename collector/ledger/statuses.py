@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from collector.ledger.beyond import EPOCH_GONE
 from collector.ledger.progress import ProgressRepository
@@ -20,6 +20,22 @@ from contract.messages import Status
 # The reason of a gap that no message names: batches that were never received, and that the gateway
 # says it does not have (any more).
 LOST = "lost"
+
+
+# Built once: a status comes of every gateway every minute, and to build one of these takes longer
+# than to run it.
+_OWN = gateways.c.gateway == bindparam("b_gateway")
+_GATEWAY = select(
+    gateways.c.generation,
+    gateways.c.status_epoch,
+    gateways.c.status_count,
+    gateways.c.station,
+).where(_OWN)
+_GENERATION = select(gateways.c.generation).where(_OWN)
+_EPOCHS = select(
+    epochs.c.epoch, epochs.c.upto, epochs.c.oldest, epochs.c.next, epochs.c.ordinal
+).where(epochs.c.gateway == bindparam("b_gateway"))
+_SET_GATEWAY = update(gateways).where(_OWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +71,7 @@ class StatusRepository:
         from one that was composed under another generation, nor on epochs that no status listed.
         The gateway's row must exist and be locked (`DeliveryRepository.touch`).
         """
-        columns = gateways.c
-        row = self._connection.execute(
-            select(
-                columns.generation, columns.status_epoch, columns.status_count, columns.station
-            ).where(columns.gateway == gateway)
-        ).one()
+        row = self._connection.execute(_GATEWAY, {"b_gateway": gateway}).one()
         if not status.online:
             self._set_gateway(gateway, online=False)
             return []
@@ -98,9 +109,7 @@ class StatusRepository:
         """
         if not (status.online and status.epochs and status.outbox is not None):
             return []
-        generation = self._connection.execute(
-            select(gateways.c.generation).where(gateways.c.gateway == gateway)
-        ).scalar_one()
+        generation = self._connection.execute(_GENERATION, {"b_gateway": gateway}).scalar_one()
         if status.generation != generation or status.outbox.waiting:
             return []
         current = status.epochs[0]
@@ -108,12 +117,7 @@ class StatusRepository:
         return list(missing(have, current.oldest, current.next - 1))
 
     def _known(self, gateway: str) -> dict[str, _Epoch]:
-        columns = epochs.c
-        rows = self._connection.execute(
-            select(
-                columns.epoch, columns.upto, columns.oldest, columns.next, columns.ordinal
-            ).where(columns.gateway == gateway)
-        )
+        rows = self._connection.execute(_EPOCHS, {"b_gateway": gateway})
         return {row.epoch: _Epoch(*row) for row in rows}
 
     def _note_epochs(
@@ -175,9 +179,7 @@ class StatusRepository:
             self._connection.execute(upsert(self._connection, gaps), rows)
 
     def _set_gateway(self, gateway: str, **values: object) -> None:
-        self._connection.execute(
-            update(gateways).where(gateways.c.gateway == gateway).values(**values)
-        )
+        self._connection.execute(_SET_GATEWAY, {"b_gateway": gateway, **values})
 
 
 def _is_late(
