@@ -15,6 +15,7 @@ from collector.ledger.progress import ProgressRepository
 from collector.ledger.ranges import Range, missing
 from collector.ledger.statements import upsert
 from collector.ledger.tables import epochs, gaps, gateways
+from contract.limits import SEQ_MAX
 from contract.messages import Status
 
 # The reason of a gap that no message names: batches that were never received, and that the gateway
@@ -105,14 +106,17 @@ class StatusRepository:
 
         An ack is given after the ledger has committed; where a gateway waits for none any more and
         the ledger lacks a batch that it still holds, the ledger is older than its own acks: it was
-        restored from a backup and nobody said so.
+        restored from a backup and nobody said so. So it is where the gateway has seen a higher
+        generation than this ledger's: it would take no ack of this one, and waits for ever.
         """
         if not (status.online and status.epochs and status.outbox is not None):
             return []
         generation = self._connection.execute(_GENERATION, {"b_gateway": gateway}).scalar_one()
+        current = status.epochs[0]
+        if generation < status.generation < SEQ_MAX:
+            return [(current.oldest, max(current.oldest, current.next - 1))]
         if status.generation != generation or status.outbox.waiting:
             return []
-        current = status.epochs[0]
         have = self._progress.ranges(gateway, current.epoch)
         return list(missing(have, current.oldest, current.next - 1))
 
