@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from collector.billing.gates import Cause
 from collector.billing.run_values import RunLine
+from collector.billing.values import LineQuality
 from collector.ledger import Ledger
 from collector.ledger.findings import ManualIndex, ManualKind
 from collector.operations.billing_lines import BilledBy
@@ -82,6 +83,7 @@ def close_periods(
         approve_run(ledger, run, version.sha256, by, _who(world, "bình"))
         export_run(ledger, run, _who(world, "an"))
         billed.runs.append(version_lines(ledger, run))
+        _know_better(world, ledger, truth, billed.runs[-1])
     billed.faults = verify_runs(ledger)
     return billed
 
@@ -123,6 +125,18 @@ def _estimate(
     guess = true_wh + chance.choice((-30_000, 0, 30_000, 200_000))
     value = max(line.index_from, guess) if line.register == ENERGY else line.index_from + 10
     billed.estimates.setdefault((line.meter, line.register), set()).add(value)
+    _enter(world, ledger, line, value)
+
+
+def _know_better(world: World, ledger: Ledger, truth: Truth, lines: list[RunLine]) -> None:
+    """What the estimated meters showed becomes known, after it was billed."""
+    for line in lines:
+        if line.quality is LineQuality.ESTIMATED and line.register == ENERGY:
+            true_wh = truth.energy_wh(line.meter, (line.to_at - START_AT) // _MS)
+            _enter(world, ledger, line, true_wh)
+
+
+def _enter(world: World, ledger: Ledger, line: RunLine, value: int) -> None:
     entered = ManualIndex(
         kind=ManualKind.ESTIMATE,
         point=line.point,
