@@ -6,6 +6,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-dev
 INSTALLED_DEMO := $(VENV)/.installed-demo
 CODE := contract gateway collector fleet simulator songlo firmware_config dashboards bench tests
+# Tests that wait for paced lines, timeouts and clocks and compute next to nothing: several at once
+# keep no processor busy, and what keeps it busy would make them late. So they run by themselves.
+PACED := $(addprefix tests/,api/test_api_auth.py commissioning compose/test_broker_access.py \
+  gateway_delivery/test_uplink.py gateway_iec gateway_lines multi_drop \
+  simulator/test_simulator_rtu.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak simulate check bench deb format clean
@@ -18,7 +23,12 @@ demo: $(INSTALLED_DEMO) ## run the whole system on a simulated station; console 
 
 test: $(INSTALLED) ## install what the tests need (as root, on Debian) and run all of them
 	scripts/test-dependencies
+ifdef TESTS
 	$(BIN)/pytest $(TESTS)
+else
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(PACED)) tests
+	$(BIN)/pytest -n 4 $(PACED)
+endif
 
 soak: $(INSTALLED) ## the long tests that `make test` leaves out
 	$(BIN)/pytest -m soak -s $(if $(TESTS),$(TESTS),tests/soak)

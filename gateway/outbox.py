@@ -181,8 +181,9 @@ class Outbox:
                 gone += outbox_room.delete_below(db, epoch_id, SEQ_MAX if limit is None else limit)
             db.execute(
                 "DELETE FROM epochs WHERE epoch <> ?"
-                " AND NOT EXISTS (SELECT 1 FROM batches WHERE epoch_id = epochs.id)",
-                (self.epoch,),
+                " AND NOT EXISTS (SELECT 1 FROM batches WHERE epoch_id = epochs.id)"
+                " AND NOT EXISTS (SELECT 1 FROM facts WHERE name = ? || epochs.epoch)",
+                (self.epoch, outbox_room.LOST),
             )
             return gone
 
@@ -225,13 +226,18 @@ class Outbox:
         return Stored(key, self._payload(rows[0][0])) if rows else None
 
     def epochs(self) -> list[EpochStatus]:
-        """The current epoch, then every other that still has something to deliver, oldest first."""
+        """The current epoch, then every other with something to deliver or to tell, oldest first.
+
+        What is to be told is that batches were given up before they were delivered.
+        """
         rows = self._file.read(
             "SELECT e.epoch, e.next, (SELECT min(seq) FROM batches WHERE epoch_id = e.id)"
             " FROM epochs e WHERE e.epoch = ? OR EXISTS (SELECT 1 FROM batches"
             " INDEXED BY batches_pending WHERE epoch_id = e.id AND acked = 0)"
+            " OR EXISTS (SELECT 1 FROM facts WHERE name = ? || e.epoch)"
             " ORDER BY e.epoch <> ?, e.id",
             self.epoch,
+            outbox_room.LOST,
             self.epoch,
         )
         return [
@@ -392,4 +398,8 @@ def _cover(db: sqlite3.Connection, ack: Ack) -> set[BatchKey]:
                 (ids[entry.epoch], low, high),
             ).fetchall()
             delivered.update(BatchKey(entry.epoch, seq) for (seq,) in rows)
+        db.execute(
+            "DELETE FROM facts WHERE name = ? AND value <= ?",
+            (outbox_room.LOST + entry.epoch, entry.upto),
+        )
     return delivered

@@ -25,9 +25,14 @@ from contract.messages import (
     encode,
 )
 from gateway import outbox_held
+from gateway.outbox_slots import set_fact
 from gateway.outbox_values import Worth
 
 DAMAGED = "damaged"  # the reason of a tombstone for a batch whose bytes no longer have their hash
+
+# Before the name of an epoch: the fact up to which seq undelivered batches of it were given up
+# without a trace. Statuses list the epoch until an ack shows that the collector knows.
+LOST = "lost/"
 
 BALLAST_BYTES_MAX = 8 * 1024 * 1024  # twice what the write-ahead log can hold before it is folded
 BALLAST_PART = 8  # of a small outbox, one part in this many …
@@ -144,8 +149,14 @@ def _bury(db: sqlite3.Connection, station: str, which: str) -> Iterator[int]:
 
 
 def _delete_oldest(db: sqlite3.Connection) -> Iterator[int]:
-    for row_id, size in db.execute("SELECT id, bytes FROM batches ORDER BY id").fetchall():
+    rows = db.execute(
+        "SELECT b.id, b.bytes, b.acked, b.seq, e.epoch FROM batches b"
+        " JOIN epochs e ON e.id = b.epoch_id ORDER BY b.id"
+    ).fetchall()
+    for row_id, size, acked, seq, epoch in rows:
         _delete(db, row_id)
+        if not acked:
+            set_fact(db, LOST + epoch, seq)
         yield size
 
 

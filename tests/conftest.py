@@ -3,7 +3,9 @@
 Servers live for the session, databases for a test. It knows nothing of the product.
 """
 
+import os
 import signal
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -21,6 +23,24 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says more of the machine's load than of the product.
 settings.register_profile("songlo", deadline=None)
 settings.load_profile("songlo")
+
+# The first of the seeds that the simulation tries: another one each time, and given on to workers.
+FIRST_SEED = "SONGLO_FIRST_SEED"
+_SEEDS_APART = 1_000
+_SEED_MAX = 2**31
+
+
+def pytest_configure() -> None:
+    """Choose it by the clock, unless it is given."""
+    chosen = int(time.time()) * _SEEDS_APART % _SEED_MAX
+    os.environ.setdefault(FIRST_SEED, str(chosen))
+
+
+def pytest_report_header() -> str:
+    """Say it."""
+    first = os.environ[FIRST_SEED]
+    return f"simulation: seeds from {first} on (again with {FIRST_SEED}={first})"
+
 
 _servers = pytest.StashKey[list[ServerProcess]]()
 

@@ -140,7 +140,9 @@ class Pipeline:
                 ranges = uow.delivery.statuses.take(gateway, status, now)
                 if forgotten := uow.delivery.statuses.forgotten(gateway, status):
                     raised.add(gateway)
-                    generation = uow.delivery.generations.advance(gateway, now)
+                    generation = uow.delivery.generations.advance(
+                        gateway, now, seen=status.generation
+                    )
                     _log.error(
                         "ledger_is_older_than_its_acks",
                         gateway=gateway,

@@ -84,13 +84,12 @@ def _rows(
     with_gone: bool,
 ) -> Iterable[tuple[str, str, int, int]]:
     join = "JOIN" if connection.dialect.name == "postgresql" else "CROSS JOIN"
-    for template in (_COMPLETE, _LOST):
-        statement = template.format(
-            epochs=epochs,
-            join=join,
-            above=above,
-            gone=EPOCH_GONE,
-            with_gone="TRUE" if with_gone else "FALSE",
-        )
-        for row in connection.exec_driver_sql(statement, parameters):
-            yield row[0], row[1], row[2], row[3]
+    statement = f"{_COMPLETE} UNION ALL {_LOST}".format(
+        epochs=epochs,
+        join=join,
+        above=above,
+        gone=EPOCH_GONE,
+        with_gone="TRUE" if with_gone else "FALSE",
+    )
+    for row in connection.exec_driver_sql(statement, parameters * 2):
+        yield row[0], row[1], row[2], row[3]

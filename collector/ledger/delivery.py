@@ -67,6 +67,18 @@ class Tally:
     quarantined: int = 0
 
 
+_COUNT = (
+    update(gateways)
+    .where(gateways.c.gateway == bindparam("b_gateway"))
+    .values(
+        batches=gateways.c.batches + bindparam("b_batches"),
+        reads=gateways.c.reads + bindparam("b_reads"),
+        duplicates=gateways.c.duplicates + bindparam("b_duplicates"),
+        quarantined=gateways.c.quarantined + bindparam("b_quarantined"),
+    )
+)
+
+
 class DeliveryRepository:
     """Receipts and what belongs to them.
 
@@ -170,17 +182,6 @@ class DeliveryRepository:
 
     def count(self, tallies: Mapping[str, Tally]) -> None:
         """Add to the counters of gateways, whose rows are locked already."""
-        columns = gateways.c
-        statement = (
-            update(gateways)
-            .where(columns.gateway == bindparam("b_gateway"))
-            .values(
-                batches=columns.batches + bindparam("b_batches"),
-                reads=columns.reads + bindparam("b_reads"),
-                duplicates=columns.duplicates + bindparam("b_duplicates"),
-                quarantined=columns.quarantined + bindparam("b_quarantined"),
-            )
-        )
         rows = [
             {
                 "b_gateway": gateway,
@@ -192,7 +193,7 @@ class DeliveryRepository:
             for gateway, tally in sorted(tallies.items())
         ]
         if rows:
-            self._connection.execute(statement, rows)
+            self._connection.execute(_COUNT, rows)
 
     def _touch_gateways(
         self, stations: Mapping[str, str | None], now: datetime, *, heard: bool

@@ -40,12 +40,15 @@ class GenerationRepository:
             update(gateways).where(gateways.c.gateway == gateway).values(generation=generation)
         )
 
-    def advance(self, gateway: str, now: datetime) -> int:
-        """Give a gateway a generation above every one it can have seen; returns it."""
+    def advance(self, gateway: str, now: datetime, *, seen: int = 0) -> int:
+        """Give a gateway a generation above every one it can have seen, or says it has `seen`.
+
+        Returns it.
+        """
         own = self._connection.execute(
             select(gateways.c.generation).where(gateways.c.gateway == gateway)
         ).scalar_one()
-        generation = max(int(own) + 1, first_generation(now))
+        generation = max(int(own) + 1, seen + 1, first_generation(now))
         self.set(gateway, generation)
         return generation
 

@@ -22,6 +22,35 @@ ACK_EPOCHS_MAX = 500
 ACK_RANGES_MAX = 1_000
 
 
+# Built once: these are asked with every group of batches, and to build one takes longer than to run
+# it.
+_NAMED = epochs.c.gateway.in_(bindparam("names", expanding=True))
+_HEARD = epochs.c.last_seen_at >= bindparam("since", type_=epochs.c.last_seen_at.type)
+_UPTOS = select(epochs.c.gateway, epochs.c.epoch, epochs.c.upto).where(_NAMED, _HEARD)
+_UPTOS_LOCKED = _UPTOS.order_by(epochs.c.gateway, epochs.c.epoch).with_for_update()
+_LOCK = (
+    select(epochs.c.epoch)
+    .where(_NAMED)
+    .order_by(epochs.c.gateway, epochs.c.epoch)
+    .with_for_update()
+)
+_POSITIONS = (
+    select(
+        gateways.c.gateway,
+        gateways.c.generation,
+        func.coalesce(func.sum(epochs.c.upto), 0),
+    )
+    .select_from(gateways.outerjoin(epochs, (gateways.c.gateway == epochs.c.gateway) & _HEARD))
+    .group_by(gateways.c.gateway, gateways.c.generation)
+)
+_GENERATIONS = select(gateways.c.gateway, gateways.c.generation).where(
+    gateways.c.gateway.in_(bindparam("names", expanding=True))
+)
+_ONE = (epochs.c.gateway == bindparam("b_gateway")) & (epochs.c.epoch == bindparam("b_epoch"))
+_UPTO = select(epochs.c.upto).where(_ONE)
+_SET_UPTO = update(epochs).where(_ONE).values(upto=bindparam("b_upto"))
+
+
 class ProgressRepository:
     """Epochs and acks within one transaction."""
 
@@ -30,12 +59,9 @@ class ProgressRepository:
 
     def lock(self, names: Collection[str]) -> None:
         """Lock the epochs of these gateways, before any of their receipts, until the end."""
-        self._connection.execute(
-            select(epochs.c.epoch)
-            .where(epochs.c.gateway.in_(sorted(names)))
-            .order_by(epochs.c.gateway, epochs.c.epoch)
-            .with_for_update()
-        ).all()
+        if self._connection.dialect.name == "postgresql":
+            self._connection.execute(_LOCK, {"names": sorted(names)}).all()
+        # SQLite's one writer has all of them already.
 
     def settle(self, names: Collection[str], now: datetime) -> dict[str, Ack]:
         """Move `upto` of these gateways' epochs to where receipts and gaps allow; their acks.
@@ -45,12 +71,8 @@ class ProgressRepository:
         """
         if not names:
             return {}
-        columns = epochs.c
         rows = self._connection.execute(
-            select(columns.gateway, columns.epoch, columns.upto)
-            .where(columns.gateway.in_(sorted(names)), columns.last_seen_at >= now - ACK_EPOCHS_FOR)
-            .order_by(columns.gateway, columns.epoch)
-            .with_for_update()
+            _UPTOS_LOCKED, {"names": sorted(names), "since": now - ACK_EPOCHS_FOR}
         ).all()
         upto = {(gateway, epoch): value for gateway, epoch, value in rows}
         done = ranges_beyond(self._connection, names, now - ACK_EPOCHS_FOR)
@@ -64,11 +86,8 @@ class ProgressRepository:
 
     def acks(self, names: Collection[str], now: datetime) -> dict[str, Ack]:
         """The acks of these gateways as the ledger has them; in a read transaction."""
-        columns = epochs.c
         rows = self._connection.execute(
-            select(columns.gateway, columns.epoch, columns.upto).where(
-                columns.gateway.in_(sorted(names)), columns.last_seen_at >= now - ACK_EPOCHS_FOR
-            )
+            _UPTOS, {"names": sorted(names), "since": now - ACK_EPOCHS_FOR}
         )
         upto = {(gateway, epoch): value for gateway, epoch, value in rows}
         return self._acks(
@@ -77,21 +96,7 @@ class ProgressRepository:
 
     def positions(self, now: datetime) -> dict[str, tuple[int, int]]:
         """Per gateway its generation and the sum of its `upto`s: they move when an ack does."""
-        rows = self._connection.execute(
-            select(
-                gateways.c.gateway,
-                gateways.c.generation,
-                func.coalesce(func.sum(epochs.c.upto), 0),
-            )
-            .select_from(
-                gateways.outerjoin(
-                    epochs,
-                    (gateways.c.gateway == epochs.c.gateway)
-                    & (epochs.c.last_seen_at >= now - ACK_EPOCHS_FOR),
-                )
-            )
-            .group_by(gateways.c.gateway, gateways.c.generation)
-        )
+        rows = self._connection.execute(_POSITIONS, {"since": now - ACK_EPOCHS_FOR})
         return {gateway: (generation, int(total)) for gateway, generation, total in rows}
 
     def covers(self, gateway: str, ack: Ack) -> bool:
@@ -120,10 +125,7 @@ class ProgressRepository:
         done: dict[Pair, list[Range]],
         now: datetime,
     ) -> dict[str, Ack]:
-        columns = gateways.c
-        generations = self._connection.execute(
-            select(columns.gateway, columns.generation).where(columns.gateway.in_(sorted(names)))
-        ).all()
+        generations = self._connection.execute(_GENERATIONS, {"names": sorted(names)}).all()
         by_gateway: dict[str, list[str]] = defaultdict(list)
         for gateway, epoch in upto:
             by_gateway[gateway].append(epoch)
@@ -154,8 +156,9 @@ class ProgressRepository:
 
     def ranges(self, gateway: str, epoch: str) -> list[Range]:
         """All that is complete or known to be lost of one epoch, from 1 on."""
-        which = (epochs.c.gateway == gateway) & (epochs.c.epoch == epoch)
-        upto = self._connection.execute(select(epochs.c.upto).where(which)).scalar_one_or_none()
+        upto = self._connection.execute(
+            _UPTO, {"b_gateway": gateway, "b_epoch": epoch}
+        ).scalar_one_or_none()
         ranges = ranges_of_epoch(self._connection, gateway, epoch)
         if upto:
             ranges.append((1, upto))
@@ -165,12 +168,7 @@ class ProgressRepository:
         """Write `upto` of epochs, by (gateway, epoch)."""
         if moved:
             self._connection.execute(
-                update(epochs)
-                .where(
-                    epochs.c.gateway == bindparam("b_gateway"),
-                    epochs.c.epoch == bindparam("b_epoch"),
-                )
-                .values(upto=bindparam("b_upto")),
+                _SET_UPTO,
                 [
                     {"b_gateway": gateway, "b_epoch": epoch, "b_upto": value}
                     for (gateway, epoch), value in sorted(moved.items())

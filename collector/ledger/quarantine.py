@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from collector.ledger.statements import upsert
 from collector.ledger.tables import quarantine
@@ -55,6 +55,15 @@ _COLUMNS = (
     quarantine.c.received_at,
     quarantine.c.retry_asked_at,
     quarantine.c.resolved_at,
+)
+
+
+# Asked with every tick of the worker, mostly for nothing.
+_TO_RETRY = (
+    select(*_COLUMNS)
+    .where(quarantine.c.resolved_at.is_(None), quarantine.c.retry_asked_at.is_not(None))
+    .order_by(quarantine.c.id)
+    .limit(bindparam("limit"))
 )
 
 
@@ -127,12 +136,7 @@ class QuarantineRepository:
 
     def to_retry(self, limit: int) -> list[QuarantineEntry]:
         """Open entries that someone asked to be tried again, oldest first."""
-        rows = self._connection.execute(
-            select(*_COLUMNS)
-            .where(quarantine.c.resolved_at.is_(None), quarantine.c.retry_asked_at.is_not(None))
-            .order_by(quarantine.c.id)
-            .limit(limit)
-        )
+        rows = self._connection.execute(_TO_RETRY, {"limit": limit})
         return [_entry(row) for row in rows]
 
     def resolve(self, ids: Collection[int], now: datetime) -> None:

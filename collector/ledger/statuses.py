@@ -8,18 +8,35 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from collector.ledger.beyond import EPOCH_GONE
 from collector.ledger.progress import ProgressRepository
 from collector.ledger.ranges import Range, missing
 from collector.ledger.statements import upsert
 from collector.ledger.tables import epochs, gaps, gateways
+from contract.limits import SEQ_MAX
 from contract.messages import Status
 
 # The reason of a gap that no message names: batches that were never received, and that the gateway
 # says it does not have (any more).
 LOST = "lost"
+
+
+# Built once: a status comes of every gateway every minute, and to build one of these takes longer
+# than to run it.
+_OWN = gateways.c.gateway == bindparam("b_gateway")
+_GATEWAY = select(
+    gateways.c.generation,
+    gateways.c.status_epoch,
+    gateways.c.status_count,
+    gateways.c.station,
+).where(_OWN)
+_GENERATION = select(gateways.c.generation).where(_OWN)
+_EPOCHS = select(
+    epochs.c.epoch, epochs.c.upto, epochs.c.oldest, epochs.c.next, epochs.c.ordinal
+).where(epochs.c.gateway == bindparam("b_gateway"))
+_SET_GATEWAY = update(gateways).where(_OWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +72,7 @@ class StatusRepository:
         from one that was composed under another generation, nor on epochs that no status listed.
         The gateway's row must exist and be locked (`DeliveryRepository.touch`).
         """
-        columns = gateways.c
-        row = self._connection.execute(
-            select(
-                columns.generation, columns.status_epoch, columns.status_count, columns.station
-            ).where(columns.gateway == gateway)
-        ).one()
+        row = self._connection.execute(_GATEWAY, {"b_gateway": gateway}).one()
         if not status.online:
             self._set_gateway(gateway, online=False)
             return []
@@ -94,26 +106,22 @@ class StatusRepository:
 
         An ack is given after the ledger has committed; where a gateway waits for none any more and
         the ledger lacks a batch that it still holds, the ledger is older than its own acks: it was
-        restored from a backup and nobody said so.
+        restored from a backup and nobody said so. So it is where the gateway has seen a higher
+        generation than this ledger's: it would take no ack of this one, and waits for ever.
         """
         if not (status.online and status.epochs and status.outbox is not None):
             return []
-        generation = self._connection.execute(
-            select(gateways.c.generation).where(gateways.c.gateway == gateway)
-        ).scalar_one()
+        generation = self._connection.execute(_GENERATION, {"b_gateway": gateway}).scalar_one()
+        current = status.epochs[0]
+        if generation < status.generation < SEQ_MAX:
+            return [(current.oldest, max(current.oldest, current.next - 1))]
         if status.generation != generation or status.outbox.waiting:
             return []
-        current = status.epochs[0]
         have = self._progress.ranges(gateway, current.epoch)
         return list(missing(have, current.oldest, current.next - 1))
 
     def _known(self, gateway: str) -> dict[str, _Epoch]:
-        columns = epochs.c
-        rows = self._connection.execute(
-            select(
-                columns.epoch, columns.upto, columns.oldest, columns.next, columns.ordinal
-            ).where(columns.gateway == gateway)
-        )
+        rows = self._connection.execute(_EPOCHS, {"b_gateway": gateway})
         return {row.epoch: _Epoch(*row) for row in rows}
 
     def _note_epochs(
@@ -175,9 +183,7 @@ class StatusRepository:
             self._connection.execute(upsert(self._connection, gaps), rows)
 
     def _set_gateway(self, gateway: str, **values: object) -> None:
-        self._connection.execute(
-            update(gateways).where(gateways.c.gateway == gateway).values(**values)
-        )
+        self._connection.execute(_SET_GATEWAY, {"b_gateway": gateway, **values})
 
 
 def _is_late(

@@ -66,6 +66,8 @@ NO_WAIT_MS = 50
 
 _READ_ONLY = "songlo_read_only"
 _NO_WAIT = "songlo_no_wait"
+_TOLD_WAIT = "songlo_told_wait"
+_TOLD_READ_ONLY = "songlo_told_read_only"
 _MIGRATE_HINT = "songlo collector migrate"
 
 
@@ -231,8 +233,14 @@ def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     read_only = bool(options.get(_READ_ONLY))
     wait_ms = NO_WAIT_MS if options.get(_NO_WAIT) else BUSY_TIMEOUT_MS
-    connection.exec_driver_sql(f"PRAGMA busy_timeout = {wait_ms}")
-    connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
+    # What a connection was told it keeps, across transactions and the pool.
+    info = connection.info
+    if info.get(_TOLD_WAIT) != wait_ms:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {wait_ms}")
+        info[_TOLD_WAIT] = wait_ms
+    if info.get(_TOLD_READ_ONLY) != read_only:
+        connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
+        info[_TOLD_READ_ONLY] = read_only
     # IMMEDIATE waits for its turn at once; a later upgrade from a read lock could only fail.
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 

@@ -37,6 +37,7 @@ from contract.messages import (
     encode,
 )
 from contract.topics import BatchTopic, StatusTopic, build
+from tests.ledger.template import fill_file
 
 ZONE = "Asia/Ho_Chi_Minh"
 STATION = "PA25SL-T012"
@@ -74,7 +75,7 @@ class World:
 def world(folder: Path, *, stations: bool = True, reads: bool = True) -> Iterator[World]:
     """A world in `folder`; without stations, or without reads, for the empty states."""
     ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}")
-    ledger.migrate()
+    fill_file(folder / "ledger.db")
     store = DuckDbStore(folder / "readings.duckdb")
     made = World(FastAPI(), ledger, store, {})
     made.app = create_app(Context(ledger, store, ZONE, lambda: made.now, CollectorRegistry()))

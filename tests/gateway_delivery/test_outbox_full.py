@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from contract.limits import BATCH_BYTES_MAX
-from contract.messages import decode_batch
+from contract.messages import EpochStatus, decode_batch
+from gateway import outbox_room
 from gateway.outbox import Outbox
 from gateway.outbox_file import OutboxFile, OutboxUnavailable
-from tests.gateway_delivery.building import MIB, ack, at, open_outbox, scan_draft
+from tests.gateway_delivery.building import MIB, ack, at, epoch, open_outbox, scan_draft
 from tests.services.disk import fill_up, small_disk
 
 FILLER = 50_000
@@ -115,6 +116,29 @@ def test_even_records_go_in_the_end_from_the_low_end(tmp_path: Path) -> None:
     assert 1 < status.oldest < status.next == 801
     found = kinds(outbox)
     assert list(found) == list(range(status.oldest, 801))
+    outbox.close()
+
+
+def test_an_epoch_of_which_all_was_given_up_is_listed_until_the_collector_knows(
+    tmp_path: Path,
+) -> None:
+    outbox = open_outbox(tmp_path, 1)
+    outbox.append([scan_draft(1), scan_draft(2)], at=at(1))
+    outbox.close()
+    outbox = open_outbox(tmp_path, 2)
+    outbox.append([scan_draft(3)], at=at(2))
+    outbox.apply_acks([ack(1, {1: 1})])
+    outbox.transact(lambda db: outbox_room.make_room(db, 10**9, "PA25SL-T012"))
+    outbox.purge(at(10**6))
+    gone = EpochStatus(epoch(1), oldest=3, next=3)
+    assert gone in outbox.epochs()
+    # As far as it knows it, or of another epoch: that does not end it.
+    outbox.append([scan_draft(4)], at=at(3))
+    outbox.apply_acks([ack(1, {1: 1, 2: 1})])
+    assert gone in outbox.epochs()
+    outbox.apply_acks([ack(1, {1: 2})])
+    assert [one.epoch for one in outbox.epochs()] == [epoch(2)]
+    outbox.purge(at(10**6))
     outbox.close()
 
 

@@ -41,6 +41,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.rows: dict[BatchKey, Row] = {}
         self.next = {1: 1}
         self.order: list[BatchKey] = []
+        self.lost: dict[int, int] = {}  # by epoch: the last one that was given up undelivered
         self.outbox: Outbox = open_outbox(self.folder, 1, BYTES_MAX)
 
     def teardown(self) -> None:
@@ -72,6 +73,7 @@ class OutboxMachine(RuleBasedStateMachine):
         upto = {n: data.draw(st.integers(0, self.next[n])) for n in numbers}
         span = st.tuples(st.integers(1, 60), st.integers(0, 5)).map(lambda r: (r[0], r[0] + r[1]))
         also: dict[int, Ranges] = {n: data.draw(st.lists(span, max_size=2)) for n in numbers}
+        is_heard = generation > self.generation or any(not row.acked for row in self.rows.values())
         delivered = self.outbox.apply_acks([ack(generation, upto, also)])
         if generation < self.generation:
             assert delivered == set()
@@ -82,6 +84,8 @@ class OutboxMachine(RuleBasedStateMachine):
                 row.acked = False
         expected = set()
         for number in numbers:
+            if is_heard and self.lost.get(number, 0) <= upto[number]:
+                self.lost.pop(number, None)
             for key, row in self.rows.items():
                 ranges = [(1, upto[number]), *also[number]]
                 covered = any(low <= key.seq <= high for low, high in ranges)
@@ -134,6 +138,8 @@ class OutboxMachine(RuleBasedStateMachine):
             if key not in stored:
                 assert row.acked or decode_batch(row.payload).tombstone is not None
                 assert not any(k.seq < key.seq for k in stored if k.epoch == key.epoch)
+                if not row.acked:
+                    self.lost[next(n for n in self.next if epoch(n) == key.epoch)] = key.seq
                 del self.rows[key]
             elif stored[key] != row.payload:
                 stone = decode_batch(stored[key]).tombstone
@@ -159,7 +165,8 @@ class OutboxMachine(RuleBasedStateMachine):
         expected = []
         for number, following in sorted(self.next.items()):
             held = self._held(number)
-            if number == self.number or any(not self.rows[key].acked for key in held):
+            waits = any(not self.rows[key].acked for key in held)
+            if number == self.number or waits or number in self.lost:
                 lowest = min((key.seq for key in held), default=following)
                 expected.append((epoch(number), lowest, following))
         expected.sort(key=lambda entry: entry[0] != epoch(self.number))

@@ -7,24 +7,26 @@ import pytest
 
 from collector.ledger import Ledger
 from collector.readings.duckdb_store import DuckDbStore
+from tests.ledger.template import fill_database, fill_file
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/ledger.db"
+        fill_file(tmp_path / "ledger.db")
     else:
         url = request.getfixturevalue("postgres_url")
+        fill_database(request.getfixturevalue("postgres_server"), url)
     made = Ledger(url)
-    made.migrate()
     yield made
     made.close()
 
 
 @pytest.fixture
 def sqlite_ledger(tmp_path: Path) -> Iterator[Ledger]:
+    fill_file(tmp_path / "ledger.db")
     made = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    made.migrate()
     yield made
     made.close()
 

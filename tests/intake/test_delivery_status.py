@@ -136,6 +136,18 @@ def test_a_gateway_that_waits_for_acks_proves_nothing_of_them(collector: Collect
     assert collector.generation == generation
 
 
+def test_a_gateway_that_takes_no_ack_of_this_ledger_any_more_is_heard(
+    collector: Collector,
+) -> None:
+    """The ledger came back from a backup of before its generation was raised."""
+    seen = collector.generation + 5
+    said = status((A, 1, 9), count=1, generation=seen)
+    waiting = OutboxStatus(waiting=4, used_bytes=1, limit_bytes=2)
+    collector.status(msgspec.structs.replace(said, outbox=waiting))
+    assert collector.generation > seen
+    assert collector.lost() == set()
+
+
 def test_a_gateway_whose_every_batch_is_here_changes_nothing(collector: Collector) -> None:
     generation = collector.generation
     collector.batch(A, 3, 5)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from collector.ledger import Ledger
+from tests.ledger.template import fill_database, fill_file
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -18,9 +19,12 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def ledger(ledger_url: str) -> Iterator[Ledger]:
+def ledger(request: pytest.FixtureRequest, ledger_url: str, tmp_path: Path) -> Iterator[Ledger]:
     """A migrated ledger."""
+    if ledger_url.startswith("sqlite"):
+        fill_file(tmp_path / "ledger.db")
+    else:
+        fill_database(request.getfixturevalue("postgres_server"), ledger_url)
     ledger = Ledger(ledger_url)
-    ledger.migrate()
     yield ledger
     ledger.close()

@@ -91,11 +91,15 @@ class PostgresServer:
         self.process.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def create_database(self) -> str:
-        """A new empty database; returns its URL for SQLAlchemy with psycopg 3."""
-        name = next(self._names)
+    def create_database(self, name: str | None = None, *, template: str | None = None) -> str:
+        """A new database, empty or a copy of one that nobody is connected to.
+
+        Returns its URL for SQLAlchemy with psycopg 3.
+        """
+        name = name or next(self._names)
+        copied = f' TEMPLATE "{template}"' if template else ""
         with psycopg.connect(self._dsn("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+            connection.execute(f'CREATE DATABASE "{name}"{copied}'.encode())
         return f"postgresql+psycopg://{self.user}@{self.host}:{self.port}/{name}"
 
     def drop_database(self, url: str) -> None:

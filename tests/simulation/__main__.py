@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tests.simulation.bugs import BUGS
-from tests.simulation.many import Tally, first_caught, fresh, outcomes, tally
+from tests.simulation.many import Tally, first_caught, fresh, outcomes, tally, told
 from tests.simulation.report import rewrite
 from tests.simulation.run import Outcome
 
@@ -62,11 +62,7 @@ def _run_many(console: Console, seeds: range) -> Tally:
             nonlocal failed
             if outcome.violations:
                 failed += 1
-                progress.console.print(
-                    f"seed {outcome.seed}: {outcome.violations[0]}  (make simulate"
-                    f" SEED={outcome.seed})",
-                    markup=False,
-                )
+                progress.console.print(told(outcome), markup=False)
             progress.update(task, advance=1, failed=failed)
 
         return tally(seeds, each=each)

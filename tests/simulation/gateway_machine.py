@@ -209,7 +209,9 @@ class GatewayMachine:
         try:
             await self._run()
         except OutboxError as error:
-            self._world.note(f"{self.name} cannot start: {error}")
+            # Without its path, which is another one in each process.
+            told = str(error).replace(str(self._folder), "")
+            self._world.note(f"{self.name} cannot start: {told}")
         except asyncio.CancelledError:
             pass
         except Exception as error:  # noqa: BLE001  the service manager starts it again

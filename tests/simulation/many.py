@@ -5,11 +5,12 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from tests.simulation.bugs import planted
+from tests.simulation.false_histories import FALSE, falsified
 from tests.simulation.run import Outcome, simulate
 
 # Strings must hash alike everywhere, or a seed would not repeat in another process.
@@ -52,12 +53,24 @@ def outcomes(
     logs: bool = False,
 ) -> Iterator[Outcome]:
     """The outcome of each seed, as they come; with `bug` planted, if one is named."""
+    found = tried([(bug, seed) for seed in seeds], processes=processes, logs=logs)
+    try:
+        for _, outcome in found:
+            yield outcome
+    finally:
+        found.close()
+
+
+def tried(
+    tries: Sequence[tuple[str | None, int]], *, processes: int | None = None, logs: bool = False
+) -> Generator[tuple[str | None, Outcome], None, None]:
+    """The outcome of each seed with each bug planted, or with none, as they come."""
     before = os.environ.get("PYTHONHASHSEED")
     os.environ["PYTHONHASHSEED"] = HASH_SEED
     context = multiprocessing.get_context("spawn")
     try:
         with context.Pool(processes or os.cpu_count()) as pool:
-            yield from pool.imap_unordered(partial(_one, bug, logs), seeds, chunksize=1)
+            yield from pool.imap_unordered(partial(_one, logs), tries, chunksize=1)
     finally:
         if before is None:
             del os.environ["PYTHONHASHSEED"]
@@ -99,8 +112,14 @@ def fresh(count: int) -> tuple[int, range]:
     return first, range(first, first + count)
 
 
-def _one(bug: str | None, logs: bool, seed: int) -> Outcome:
+def told(outcome: Outcome) -> str:
+    """A seed that failed: what was violated, and how to see it again."""
+    return f"seed {outcome.seed}: {outcome.violations[0]}  (make simulate SEED={outcome.seed})"
+
+
+def _one(logs: bool, what: tuple[str | None, int]) -> tuple[str | None, Outcome]:
+    bug, seed = what
     if bug is None:
-        return simulate(seed, logs=logs)
-    with planted(bug):
-        return simulate(seed, logs=logs)
+        return None, simulate(seed, logs=logs)
+    with falsified(bug) if bug in FALSE else planted(bug):
+        return bug, simulate(seed, logs=logs)

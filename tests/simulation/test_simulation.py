@@ -1,23 +1,30 @@
 """Gateways and collector under every fault at once, in virtual time, seed by seed.
 
-The suite tries the same seeds each time, `make simulate` seeds that nobody has tried. A seed that
-fails is repeated exactly by `make simulate SEED=n`. docs/reliability.md says what is simulated.
+The suite tries seeds that nobody has tried, from one on that the clock chooses and that is printed
+at the top; `SONGLO_FIRST_SEED=n` tries the same ones. A seed that fails is repeated exactly by
+`make simulate SEED=n`. docs/reliability.md says what is simulated.
 """
+
+import os
 
 import pytest
 
 from tests.simulation.bugs import BUGS
-from tests.simulation.many import first_caught, outcomes, tally
+from tests.simulation.many import first_caught, outcomes, tally, told, tried
+from tests.simulation.run import Outcome
 
-SEEDS = range(1, 101)
+SEEDS = 300
 
 # Seeds that found something, and what. They repeat a run only as long as what befalls it is chosen
 # in the same way: the bug itself is among the planted ones.
 KEPT = {
     75: "polling ended where a clock was put back while the outbox's file could not be read",
+    258742451: "an epoch of which all was dropped for room was not listed, its losses not told",
+    500052: "a ledger of before its generation was raised came back, and no gateway took its acks",
 }
 
-# With each bug planted: the first seed that finds it, when the seeds from 1 on are tried in turn.
+# With each bug planted, a seed that found it: tried first. When what befalls a run is chosen in
+# another way, or takes another time, it may be another one: then all up to SEARCHED are tried.
 CAUGHT_BY = {
     "ack_across_generations": 2,
     "ack_before_commit": 136,
@@ -37,41 +44,56 @@ CAUGHT_BY = {
     "restamp_lost": 2,
     "slot_marked_apart": 2,
 }
+SEARCHED = 1_000
 
 
 @pytest.mark.timeout(1800)
 def test_seeds_find_no_violation() -> None:
-    result = tally(SEEDS)
-    assert [(one.seed, one.violations[0]) for one in result.failed] == []
-    assert result.seeds == len(SEEDS)
+    first = int(os.environ["SONGLO_FIRST_SEED"])
+    result = tally(range(first, first + SEEDS))
+    assert not result.failed, "\n".join(map(told, result.failed))
+    assert result.seeds == SEEDS
     # A simulation in which nothing happens finds nothing: it must have been rough.
-    assert result.faults["gateway killed"] + result.faults["gateway power cut"] > len(SEEDS) / 4
-    assert result.faults["collector killed"] + result.faults["collector power cut"] > len(SEEDS) / 4
-    assert result.faults["broker lost everything"] > len(SEEDS) / 4
-    assert result.batches > 10 * len(SEEDS)
+    assert result.faults["gateway killed"] + result.faults["gateway power cut"] > SEEDS / 4
+    assert result.faults["collector killed"] + result.faults["collector power cut"] > SEEDS / 4
+    assert result.faults["broker lost everything"] > SEEDS / 4
+    assert result.batches > 10 * SEEDS
 
 
 @pytest.mark.timeout(600)
 def test_seeds_that_found_something_are_quiet_now() -> None:
-    found = [(one.seed, one.violations[:1]) for one in outcomes(list(KEPT)) if one.violations]
-    assert found == []
+    failed = [told(one) for one in outcomes(list(KEPT)) if one.violations]
+    assert not failed, "\n".join(failed)
 
 
 @pytest.mark.timeout(600)
 def test_a_seed_repeats_exactly_whatever_ran_before_it() -> None:
-    alone = {seed: next(outcomes([seed], processes=1)).digest for seed in (3, 11)}
-    after_others = {one.seed: one.digest for one in outcomes([7, 11, 5, 3], processes=1)}
+    # 20 is told of a file that cannot be opened: its path is another one in each process.
+    seeds = (3, 11, 20)
+    alone = {seed: next(outcomes([seed], processes=1)).digest for seed in seeds}
+    after_others = {one.seed: one.digest for one in outcomes([7, 20, 11, 5, 3], processes=1)}
     assert {seed: after_others[seed] for seed in alone} == alone
-    assert len(set(after_others.values())) == 4
+    assert len(set(after_others.values())) == 5
 
 
 def test_every_planted_bug_has_a_seed() -> None:
     assert CAUGHT_BY.keys() == BUGS.keys()
 
 
+@pytest.fixture(scope="module")
+def known() -> dict[tuple[str | None, int], Outcome]:
+    """The known seed of each planted bug, with it and without."""
+    tries: set[tuple[str | None, int]] = {*CAUGHT_BY.items()}
+    tries |= {(None, seed) for seed in CAUGHT_BY.values()}
+    return {(bug, outcome.seed): outcome for bug, outcome in tried(sorted(tries, key=str))}
+
+
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("bug", sorted(CAUGHT_BY))
-def test_a_planted_bug_is_caught(bug: str) -> None:
+def test_a_planted_bug_is_caught(bug: str, known: dict[tuple[str | None, int], Outcome]) -> None:
     seed = CAUGHT_BY[bug]
-    assert seed in SEEDS or not next(outcomes([seed], processes=1)).violations
-    assert first_caught(bug, [seed]) is not None
+    assert not known[None, seed].violations, told(known[None, seed])
+    if not known[bug, seed].violations:
+        found = first_caught(bug, range(1, SEARCHED + 1))
+        assert found is not None, f"no seed up to {SEARCHED} finds {bug}"
+        assert not next(outcomes([found], processes=1)).violations
