@@ -4,10 +4,11 @@ It fetches registry and indices; it must not add up anything, which `collector.b
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
-from collector.balance.energy import energies, placed
+from collector.balance.energy import PointEnergy, energies, placed
 from collector.balance.station import Balance, DayBalance, station_balance
 from collector.billing.snapshot import stretches
 from collector.civil import day_start, days
@@ -18,6 +19,15 @@ from collector.operations.registry import unknown_station
 from collector.operations.snapshots import check_period
 from collector.registry.asking import just_before, station_at
 from collector.registry.values import Registry, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """What lies between two instants: balances by station, energies by station and point."""
+
+    balances: Mapping[str, Balance]
+    energies: Mapping[str, Mapping[str, PointEnergy]]
+
 
 # Daily balances of one request: a leap year.
 DAYS_MAX = 366
@@ -33,7 +43,7 @@ def period_balance(ledger: Ledger, *, station: str, from_at: datetime, to_at: da
     with ledger.read() as uow:
         registry = load_station(uow, station)
         [of_period] = balances_between(uow, registry, [from_at, to_at])
-    return of_period[station]
+    return of_period.balances[station]
 
 
 def daily_balances(
@@ -48,7 +58,9 @@ def daily_balances(
     with ledger.read() as uow:
         registry = load_station(uow, station)
         balances = balances_between(uow, registry, midnights, near_only=True)
-    return [DayBalance(day, one[station]) for day, one in zip(wanted, balances, strict=True)]
+    return [
+        DayBalance(day, one.balances[station]) for day, one in zip(wanted, balances, strict=True)
+    ]
 
 
 def midnights_of(first_day: date, last_day: date, zone: str) -> tuple[list[date], list[datetime]]:
@@ -84,7 +96,7 @@ def balances_between(
     instants: Sequence[datetime],
     *,
     near_only: bool = False,
-) -> list[Mapping[str, Balance]]:
+) -> list[Between]:
     """Between each two neighbouring instants the balance of every station of `registry`.
 
     With `near_only` what was not read within the hour has no index at all, as for the days of a
@@ -104,18 +116,17 @@ def balances_between(
     indices = boundary_indices(
         uow, registry, [part for some in parts for _, part in some], near_only=near_only
     )
-    found: list[Mapping[str, Balance]] = []
+    found: list[Between] = []
     for period, of_period in zip(periods, parts, strict=True):
         counted = energies(registry, of_period, indices)
         heads = _heads(registry, just_before(period[1]))
-        found.append(
-            {
-                name: station_balance(
-                    row, period, registry.points, counted.get(name, {}), heads.get(name, ())
-                )
-                for name, row in registry.stations.items()
-            }
-        )
+        balances = {
+            name: station_balance(
+                row, period, registry.points, counted.get(name, {}), heads.get(name, ())
+            )
+            for name, row in registry.stations.items()
+        }
+        found.append(Between(balances, counted))
     return found
 
 

@@ -120,7 +120,7 @@ def _doubtful(wanted: Iterable[_Wanted]) -> list[_Wanted]:
             if register == IMPORT_ACTIVE or (row.point, row.installed_at, register) in counted
         }
         for register in registers:
-            reads = one.reads.get(register, ())
+            reads = one.reads.get(register, [])
             # A zero of a register that counts may be a fault: an earlier read shows it.
             zero = counted.get((row.point, row.installed_at, register), False) and any(
                 read.value == 0 for read in reads
