@@ -83,7 +83,7 @@ def _day(day: int) -> Iterator[IndexBlock]:
                 used_wh = day * sum(4_200 + 38 * number for number in range(1, METERS))
             elif station == THIEF and meter == METERS - 1 and day > DAYS:
                 used_wh -= (day - DAYS) * 5_000
-            values = [1_000_000 + used_wh, 0]
+            values: list[int | float | None] = [1_000_000 + used_wh, 0]
             reads.append((f"2026{station:03}{meter:03}", late_ms + 40 * meter, values, 0))
         name = f"PA25SL-T{station:03}"
         yield IndexBlock(name, EPOCH, day + 1, ScanKind.INDEX, slot, registers, reads)

@@ -19,7 +19,7 @@ from contract.registers import IMPORT_ACTIVE
 POINTS_MAX = 5
 
 # A point that used less than this a day before is not looked at: holiday houses come and go.
-USED_MIN_WH_A_DAY = 500
+USED_MIN_WH_A_DAY = 100
 
 # A point fell when it has less than this share of what the others' change would give it.
 FALLEN = Fraction(6, 10)

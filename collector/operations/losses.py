@@ -173,6 +173,11 @@ def month_instants(month: date, zone: str, count: int = 1) -> list[datetime]:
     return [day_start(first, zone) for first in reversed(firsts)]
 
 
+def last_day(month: date) -> date:
+    """The last day of the month of a day."""
+    return _next_month(month.replace(day=1)) - timedelta(days=1)
+
+
 def month_period(month: date, zone: str) -> Period:
     """The calendar month of a day, compared with the one before."""
     previous, from_at, to_at = month_instants(month, zone, 2)
