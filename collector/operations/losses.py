@@ -203,12 +203,21 @@ def book_period(ledger: Ledger, book: str, month: date, zone: str) -> Period:
 
 
 def range_period(from_at: datetime, to_at: datetime, zone: str) -> Period:
-    """Any range, compared with the same count of days before it."""
+    """Any range, compared with the month before where it is a month, else with as much before it.
+
+    A month is from a day to the same day of the next month, both at 00:00 in `zone`. An empty range
+    is compared with nothing.
+    """
     first, last = civil_day(from_at, zone), civil_day(to_at, zone)
-    count = (last - first).days
-    if count < 1:
+    if from_at >= to_at:
+        return Period(from_at, to_at)
+    if from_at != day_start(first, zone) or to_at != day_start(last, zone):
         return Period(from_at, to_at, from_at - (to_at - from_at))
-    return Period(from_at, to_at, from_at - timedelta(days=count))
+    earlier = first.replace(day=1) - timedelta(days=1)
+    same = _same_day(earlier, first.day)
+    if same is not None and last == _same_day(_next_month(first.replace(day=1)), first.day):
+        return Period(from_at, to_at, day_start(same, zone))
+    return Period(from_at, to_at, day_start(first - (last - first), zone))
 
 
 def load_settings(path: Path | None, zone: str) -> LossSettings:
@@ -327,3 +336,11 @@ class _Rows:
 
 def _next_month(first: date) -> date:
     return (first + timedelta(days=31)).replace(day=1)
+
+
+def _same_day(month: date, day: int) -> date | None:
+    """The day of this number in the month of a day; None where it has none."""
+    try:
+        return month.replace(day=day)
+    except ValueError:
+        return None

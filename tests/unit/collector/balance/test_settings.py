@@ -23,7 +23,7 @@ def test_what_is_said_and_what_is_not() -> None:
     assert found.thresholds_of("T9").alarm == 12
     assert (found.thresholds_of("T1").warn, found.thresholds_of("T1").alarm) == (
         Fraction(15, 2),
-        20,
+        Fraction(20),
     )
 
 
