@@ -25,6 +25,7 @@ from collector.operations.losses import (
     load_settings,
     month_instants,
     month_period,
+    range_period,
     station_days,
     station_trend,
 )
@@ -322,6 +323,12 @@ def test_periods(district: Ledger, tmp_path: Path) -> None:
     found = book_period(district, "Q1", date(2026, 9, 1), ZONE)
     assert (found.from_at, found.to_at) == (midnight("2026-09-10"), midnight("2026-09-20"))
     assert found.previous_from_at == midnight("2026-08-20")
+    # A month from any day is compared with the month before it, another range with as much.
+    assert range_period(MONTHS[1], MONTHS[2], ZONE).previous_from_at == MONTHS[0]
+    twentieth = (midnight("2026-08-20"), midnight("2026-09-20"))
+    assert range_period(*twentieth, ZONE).previous_from_at == midnight("2026-07-20")
+    week = (midnight("2026-09-08"), midnight("2026-09-15"))
+    assert range_period(*week, ZONE).previous_from_at == MONTHS[1]
     with pytest.raises(NotFound):
         book_period(district, "Q9", date(2026, 9, 1), ZONE)
     with pytest.raises(NotFound):
