@@ -20,6 +20,7 @@ FIGURES = (
     "export_cmis_10k",
     "export_xlsx_10k",
     "vee_month_10k",
+    "balance_district",
     "line_scan",
     "line_scan_dead",
     "scan_vs_single",

@@ -226,6 +226,7 @@ def _server(
 ) -> uvicorn.Server:
     # A process that only takes batches needs no web framework.
     from collector.api.app import create_app  # noqa: PLC0415
+    from collector.operations.losses import load_settings  # noqa: PLC0415
     from collector.web.context import Context  # noqa: PLC0415
 
     context = Context(
@@ -237,6 +238,7 @@ def _server(
         intake=None if worker is None else worker.troubles,
         sender=desk,
         command_lifetime_s=(config.commands or CommandsConfig()).lifetime_s,
+        loss_settings=load_settings(config.balance.losses_file, config.zone),
     )
     app = create_app(context)
     return uvicorn.Server(

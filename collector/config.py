@@ -131,6 +131,12 @@ class VeeConfig(_Section):
     limits_file: Path | None = None
 
 
+class BalanceConfig(_Section):
+    """Losses: a file of thresholds, transformers, boundary meters and wholesale masters."""
+
+    losses_file: Path | None = None
+
+
 class ApiConfig(_Section):
     """Where the API and the console are served."""
 
@@ -153,6 +159,7 @@ class CollectorConfig(BaseSettings):
     intake: IntakeConfig = IntakeConfig()
     api: ApiConfig = ApiConfig()
     vee: VeeConfig = VeeConfig()
+    balance: BalanceConfig = BalanceConfig()
     commands: CommandsConfig | None = None
 
     @field_validator("zone")

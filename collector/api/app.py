@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from collector.api.routes import (
     audit,
     commands,
+    district_losses,
     fleet,
     health,
     losses,
@@ -57,7 +58,17 @@ def create_app(context: Context, *, session_secret: bytes | None = None) -> Fast
     app.state.context = context
     app.state.console = Console(Signer(session_secret))
     v1 = APIRouter(prefix="/v1", responses=problems.responses(401, 403, 422, 429, 503))
-    for part in (snapshots, registry, losses, readings, states, fleet, commands, audit):
+    for part in (
+        snapshots,
+        registry,
+        losses,
+        district_losses,
+        readings,
+        states,
+        fleet,
+        commands,
+        audit,
+    ):
         v1.include_router(part.router)
     # Files first: their paths are narrower than those of rows.
     for part in (registry_files, registry_rows):

@@ -9,6 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from collector.balance.causes import Kind
+from collector.balance.energy import Doubt
+from collector.balance.losses import Band, Standing
+from collector.balance.transformer import TechnicalNote
 from collector.civil import format_instant
 from collector.web.parameters import Instant
 from contract.limits import COMMAND_LIFETIME_MAX_S, NAME_CHARS_MAX
@@ -187,6 +191,12 @@ class BalanceView(View):
     loss_percent: str | None
     complete: bool
     lacking: list[str]
+    unknown: list[str] = Field(default=[], description="of `lacking`: without any energy")
+    points: int = Field(default=0, description="points that are part of it, heads counted")
+    points_complete: int = 0
+    error_max_wh: int | None = Field(
+        default=0, description="what far reads can make wrong; null: nothing bounds it"
+    )
 
 
 class DayBalanceView(BalanceView):
@@ -201,6 +211,133 @@ class DayBalanceList(View):
     station: str
     zone: str
     days: list[DayBalanceView]
+
+
+class NoteView(View):
+    """One doubtful index. `off_s`: how far its read was from the instant, before it below zero."""
+
+    point: str
+    meter: str
+    obis: str
+    at: At
+    doubt: Doubt
+    off_s: int | None
+    error_max_wh: int | None
+
+
+class CauseView(View):
+    """A cause to check; `likely`: a fact speaks for it. `title_vi` says it in Vietnamese."""
+
+    kind: Kind
+    likely: bool
+    points: tuple[str, ...]
+    stations: tuple[str, ...]
+    energy_wh: int | None
+    title: str
+    title_vi: str
+
+
+class LossView(View):
+    """A station's loss in [from_at, to_at), in Wh; what is not known is null.
+
+    `technical_wh` is its transformers' part, `unexplained_wh` the rest; `sudden` says that the loss
+    differs from the period before by the threshold or more.
+    """
+
+    station: str
+    name: str
+    commune: str | None
+    unit: str | None
+    from_at: At
+    to_at: At
+    received_wh: int | None
+    sold_wh: int
+    loss_wh: int | None
+    loss_percent: str | None
+    technical_wh: int | None
+    technical_note: TechnicalNote
+    unexplained_wh: int | None
+    unexplained_percent: str | None
+    points: int
+    points_complete: int
+    complete: bool
+    error_max_wh: int | None
+    lacking: list[str]
+    standing: Standing
+    band: Band
+    previous_loss_wh: int | None
+    previous_loss_percent: str | None
+    sudden: bool
+    notes: list[NoteView]
+    causes: list[CauseView]
+
+
+class LossList(View):
+    """Stations, the largest unexplained loss first, then those that are not compared, by code.
+
+    `next` is the `after` of the next page, null at the end.
+    """
+
+    from_at: At
+    to_at: At
+    stations: list[LossView]
+    next: str | None
+
+
+class BoundaryLossView(View):
+    """A unit against its boundary meters, in Wh. `mv_wh`: lost before the stations' heads."""
+
+    points: tuple[str, ...]
+    received_wh: int | None
+    sold_wh: int
+    loss_wh: int | None
+    loss_percent: str | None
+    mv_wh: int | None
+    complete: bool
+    lacking: tuple[str, ...]
+
+
+class AreaLossView(View):
+    """A commune's or a unit's stations together: those whose loss is `known`, in Wh."""
+
+    name: str
+    stations: int
+    known: int
+    complete: int
+    received_wh: int
+    sold_wh: int
+    loss_wh: int
+    loss_percent: str | None
+    technical_wh: int
+    technical_lacking: int
+    unexplained_wh: int
+    unexplained_percent: str | None
+    boundary: BoundaryLossView | None
+
+
+class MasterLossView(View):
+    """A wholesale master against its station and against what is metered behind it, in Wh."""
+
+    point: str
+    station: str
+    import_wh: int | None
+    export_wh: int | None
+    share_percent: str | None
+    points_behind: int
+    points_known: int
+    behind_wh: int | None
+    loss_wh: int | None
+    loss_percent: str | None
+
+
+class AreaLossList(View):
+    """All levels above stations of one period."""
+
+    from_at: At
+    to_at: At
+    communes: list[AreaLossView]
+    units: list[AreaLossView]
+    masters: list[MasterLossView]
 
 
 class WithoutIndexView(View):

@@ -5,7 +5,7 @@ Pure functions over the registry and the indices found; it must not know where e
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 from itertools import pairwise
@@ -15,7 +15,7 @@ import msgspec
 
 from collector.billing.values import LineQuality, SnapshotLine
 from collector.civil import format_instant
-from collector.registry.values import Installation, Multiplier, Point, Registry, Transfer
+from collector.registry.values import Installation, Multiplier, Registry
 from collector.vee.impossible_jump import is_impossible
 from collector.vee.negative_consumption import Step, step
 from contract.limits import ENERGY_MAX
@@ -70,30 +70,6 @@ def stretches(registry: Registry, from_at: datetime, to_at: datetime) -> list[St
         end = to_at if removed_at is None else min(removed_at, to_at)
         if start < end:
             found += _cut(installation, start, end, ratios.get(installation.point, ()))
-    return found
-
-
-def at_station(
-    parts: Sequence[Stretch], points: Mapping[str, Point], transfers: Sequence[Transfer], name: str
-) -> list[Stretch]:
-    """The stretches within which their point was at a station, cut where it came or went."""
-    moves: dict[str, list[Transfer]] = {}
-    for row in sorted(transfers, key=lambda row: row.from_at):
-        moves.setdefault(row.point, []).append(row)
-    found: list[Stretch] = []
-    for part in parts:
-        of_point = moves.get(part.installation.point, [])
-        station = points[part.installation.point].station
-        start = part.from_at
-        for move in of_point:
-            if station == name and start < move.from_at:
-                end = min(move.from_at, part.to_at)
-                if start < end:
-                    found.append(replace(part, from_at=start, to_at=end))
-            start = max(start, move.from_at)
-            station = move.station
-        if station == name and start < part.to_at:
-            found.append(replace(part, from_at=start))
     return found
 
 

@@ -3,7 +3,7 @@
 It must not compute; `views.py` does, from the same operations as the API.
 """
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -12,7 +12,8 @@ from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from collector.console import station_views, views
+from collector.balance.texts import BANDS, CAUSES, STANDINGS
+from collector.console import loss_views, station_views, views
 from collector.console.locale import LANGUAGES
 from collector.console.session import SESSION_COOKIE, SESSION_LIFETIME, Session, set_cookie
 from collector.console.web import (
@@ -152,6 +153,24 @@ def station_page(
     )
 
 
+@router.get("/losses")
+def losses_page(
+    request: Request, context: ContextParameter, operator: Operator, month: Day | None = None
+) -> Response:
+    """A month's losses; the last one that is over where none is asked for."""
+    newest = loss_views.last_month(context.today())
+    first = (month or newest).replace(day=1)
+    return render(
+        request,
+        "losses.html",
+        identity=operator,
+        tab="losses",
+        month=first,
+        earlier=loss_views.last_month(first),
+        later=(first + timedelta(days=31)).replace(day=1) if first < newest else None,
+    )
+
+
 @router.get("/gateways")
 def gateways_page(request: Request, operator: Operator) -> Response:
     """All gateways and what they still have to deliver."""
@@ -187,6 +206,19 @@ def balance_part(request: Request, context: ContextParameter, station: NamePath)
 def points_part(request: Request, context: ContextParameter, station: NamePath) -> Response:
     """A station's points with the last index of each."""
     return render(request, "parts/points.html", points=station_views.point_rows(context, station))
+
+
+@router.get("/console/losses", dependencies=[Depends(operator_of)])
+def losses_part(request: Request, context: ContextParameter, month: Day) -> Response:
+    """The tables of a month's losses."""
+    return render(
+        request,
+        "parts/losses.html",
+        page=loss_views.month_losses(context, month),
+        texts=CAUSES,
+        bands=BANDS,
+        standings=STANDINGS,
+    )
 
 
 @router.get("/console/gateways", dependencies=[Depends(operator_of)])

@@ -28,6 +28,7 @@ from collector.errors import CollectorError, InvalidRequest, LedgerStateError, L
 from collector.ledger.accounting import AccountingRepository
 from collector.ledger.audit import AuditRepository
 from collector.ledger.billing_runs import BillingRunRepository
+from collector.ledger.boundary_reads import BoundaryReadRepository
 from collector.ledger.commands import CommandRepository
 from collector.ledger.contracts import ContractRepository
 from collector.ledger.coverage import CoverageRepository
@@ -90,6 +91,7 @@ class UnitOfWork:
         self.coverage = CoverageRepository(connection)
         self.accounting = AccountingRepository(connection)
         self.daily_reads = DailyReadRepository(connection)
+        self.boundary_reads = BoundaryReadRepository(connection)
         self.findings = FindingRepository(connection)
         self.manual_indices = ManualIndexRepository(connection)
 

@@ -13,6 +13,7 @@ from fastapi import Depends
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
+from collector.balance.settings import LossSettings
 from collector.civil import civil_day, zone_info
 from collector.ledger import Ledger
 from collector.operations.commands import Sender
@@ -37,6 +38,7 @@ class Context:
     sender: Sender | None = None
     command_lifetime_s: int = 120
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
+    loss_settings: LossSettings = field(default_factory=LossSettings)
 
     @property
     def zone_info(self) -> ZoneInfo:

@@ -191,6 +191,33 @@ def test_balance_of_a_period_and_by_day(client: httpx.Client, utility: World) ->
     assert rows[1].endswith(",false")
 
 
+def test_losses_of_all_stations(client: httpx.Client, utility: World) -> None:
+    period = {"from": "2026-01-05T00:00:00+07:00", "to": "2026-01-10T00:00:00+07:00"}
+    found = get(client, utility, "/v1/losses", **period)
+    assert found["next"] is None
+    [station] = found["stations"]
+    assert (station["station"], station["standing"], station["band"]) == (STATION, "ranked", "warn")
+    assert (station["loss_wh"], station["loss_percent"]) == (5 * 48 * 60, "9.0909")
+    assert station["unexplained_wh"] == station["loss_wh"]
+    assert station["technical_note"] == "no_transformer_data"
+    assert (station["points"], station["points_complete"], station["complete"]) == (4, 4, True)
+    assert {cause["kind"] for cause in station["causes"]} >= {"multiplier", "theft"}
+    assert all(cause["title_vi"] for cause in station["causes"])
+    areas = get(client, utility, "/v1/losses/areas", **period)
+    assert [area["name"] for area in areas["communes"]] == ["Chiềng Ngần"]
+    assert areas["units"][0]["loss_wh"] == 5 * 48 * 60
+    one = client.get(f"/v1/stations/{STATION}/loss", params=period, headers=utility.headers())
+    assert one.json() == station
+    again = client.get(
+        f"/v1/stations/{STATION}/loss",
+        params=period,
+        headers=utility.headers() | {"If-None-Match": one.headers["ETag"]},
+    )
+    assert (again.status_code, again.content) == (304, b"")
+    wrong = client.get("/v1/losses", params=period | {"after": "T9"}, headers=utility.headers())
+    assert wrong.status_code == 422
+
+
 def test_meters_that_lack_an_index(client: httpx.Client, utility: World) -> None:
     today = get(client, utility, "/v1/meters/without-index")
     assert today["day"] == "2026-01-11"

@@ -16,12 +16,13 @@ from collector.operations.keys import add_key, revoke_key
 from collector.readings.port import StoredRead, StoreUnavailable
 from tests.api.world import CUSTOMERS, FIRST_AT, GATEWAY, NOW, STATION, World
 
-PAGES = ["/", f"/stations/{STATION}", "/gateways"]
+PAGES = ["/", f"/stations/{STATION}", "/losses", "/gateways"]
 PARTS = [
     "/console/overview",
     f"/console/stations/{STATION}/figures",
     f"/console/stations/{STATION}/balance",
     f"/console/stations/{STATION}/points",
+    "/console/losses?month=2026-01-01",
     "/console/gateways",
 ]
 DATA = f"/console/data/stations/{STATION}/day.json?day=2026-01-10"
@@ -301,3 +302,18 @@ def test_the_gateways_part_shows_delivery(operator: httpx.Client) -> None:
     text = operator.get("/console/gateways").text
     assert GATEWAY in text
     assert "2,019" in text
+
+
+def test_the_losses_of_a_month_in_both_languages(operator: httpx.Client) -> None:
+    part = operator.get("/console/losses?month=2026-01-01").text
+    assert STATION in part
+    # The month has not ended: its stations are there, and none is compared.
+    assert "Stations that are not compared" in part
+    assert "points without an index, counted as nothing" in part or "head meter without" in part
+    operator.cookies.set("songlo_language", "vi")
+    part = operator.get("/console/losses?month=2026-01-01").text
+    assert "Trạm không xếp hạng" in part
+    page = operator.get("/losses?month=2025-11-20").text
+    assert "Tổn thất 11/2025" in page
+    assert "/losses?month=2025-12-01" in page
+    assert "/losses?month=2025-10-01" in page

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.balance.energy import Doubt
 from collector.balance.export import balance_csv
 from collector.balance.station import DayBalance
 from collector.errors import InvalidRequest, NotFound
@@ -67,13 +68,17 @@ def test_a_read_within_the_hour_will_do_and_a_later_one_will_not(
     put(ledger, FIRST + 2 * DAY, {"M0": 2_000, "M1": 800}, seq=4)
     put(ledger, FIRST + 2 * DAY + timedelta(minutes=61), {"M2": 1_000}, seq=5)
     first, second = daily(ledger, "2026-10-01", "2026-10-02")
-    assert (first.balance.complete, first.balance.loss_wh) == (True, 100)
+    # 500 Wh in a day and 59 minutes are 480 in the day.
+    assert (first.balance.complete, first.balance.loss_wh) == (True, 120)
     assert (second.balance.complete, second.balance.lacking) == (False, ("T1/b",))
     assert (second.balance.customers_wh, second.balance.loss_wh) == (400, 600)
-    # Over the whole period the far read stands in, and the balance says that it is not complete.
+    # Over the whole period reads further off stand in, flagged with what they can make wrong.
     whole = period_balance(ledger, station=STATION, from_at=FIRST, to_at=FIRST + 2 * DAY)
-    assert (whole.customers_wh, whole.loss_wh, whole.complete) == (1_800, 200, False)
+    assert (whole.customers_wh, whole.loss_wh, whole.complete) == (1_779, 221, False)
     assert whole.lacking == ("T1/b",)
+    [note] = whole.notes
+    assert (note.point, note.doubt, note.off_s) == ("T1/b", Doubt.FAR, 61 * 60)
+    assert (note.error_max_wh, whole.error_max_wh) == (479, 479)
 
 
 def test_a_period_is_the_sum_of_its_days(station: Ledger) -> None:

@@ -1,16 +1,17 @@
 """The balance of a station: the golden case, signs, rounding, and what is unknown."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from fractions import Fraction
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.balance.energy import PointEnergy
 from collector.balance.station import Balance, percent, station_balance
-from collector.billing.values import LineQuality, SnapshotLine
-from collector.registry.values import Point, Role
+from collector.registry.values import Point, Role, Station, StationKind
 from contract.registers import EXPORT_ACTIVE, IMPORT_ACTIVE
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -22,15 +23,36 @@ POINTS = {
 }
 
 
-def line(point: str, consumption: int | None, register: str = IMPORT_ACTIVE) -> SnapshotLine:
-    quality = LineQuality.NONE if consumption is None else LineQuality.ACTUAL
-    return SnapshotLine(
-        point, "M", register, None, None, None, None, Fraction(1), consumption, quality
-    )
+STATION = Station("T1", "T1")
 
 
-def balance(*lines: SnapshotLine, points: dict[str, Point] = POINTS) -> Balance:
-    return station_balance("T1", PERIOD, points, lines)
+class Line(NamedTuple):
+    point: str
+    consumption: int | None
+    register: str = IMPORT_ACTIVE
+
+
+line = Line
+
+
+def balance(
+    *lines: Line, points: Mapping[str, Point] = POINTS, station: Station = STATION
+) -> Balance:
+    energies: dict[str, PointEnergy] = {}
+    for one in lines:
+        before = energies.get(one.point, PointEnergy(one.point, 0, 0))
+        import_wh, export_wh = before.import_wh, before.export_wh
+        if one.register == IMPORT_ACTIVE:
+            import_wh = added(import_wh, one.consumption)
+        else:
+            export_wh = added(export_wh, one.consumption)
+        energies[one.point] = PointEnergy(one.point, import_wh, export_wh)
+    heads = [point.point for point in points.values() if point.role is Role.HEAD]
+    return station_balance(station, PERIOD, points, energies, heads)
+
+
+def added(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 def test_the_golden_case() -> None:
@@ -52,9 +74,22 @@ def test_a_negative_loss_is_shown_as_one() -> None:
     assert (found.loss_wh, found.loss_percent, found.complete) == (-100, "-10.0000", True)
 
 
-def test_reactive_energy_has_no_part_in_it() -> None:
-    found = balance(line("H", 1_000), line("A", 900), line("A", None, "1-0:3.8.0"))
-    assert (found.loss_wh, found.complete) == (100, True)
+def test_a_sub_meter_is_outside_and_a_wholesale_master_one_leaf() -> None:
+    points = POINTS | {"S": Point("S", "T1", Role.SUB_METER, "s", "A")}
+    found = balance(line("H", 1_000), line("A", 500), line("S", 100), line("W", 450), points=points)
+    assert (found.customers_wh, found.loss_wh, found.points) == (950, 50, 3)
+
+
+def test_the_head_of_a_dedicated_station_may_be_the_customers() -> None:
+    points = {"H": POINTS["H"]}
+    dedicated = Station("T1", "T1", kind=StationKind.DEDICATED)
+    found = balance(
+        line("H", 1_000), line("H", 30, EXPORT_ACTIVE), points=points, station=dedicated
+    )
+    assert (found.customers_wh, found.loss_wh, found.head_is_customer) == (970, 0, True)
+    # Nobody is sold to at a public station that has none: all of it is lost.
+    found = balance(line("H", 1_000), points=points)
+    assert (found.customers_wh, found.loss_wh, found.head_is_customer) == (0, 1_000, False)
 
 
 def test_several_heads_and_segments_add_up() -> None:
@@ -71,7 +106,7 @@ def test_an_unknown_customer_makes_it_incomplete() -> None:
 @pytest.mark.parametrize(
     "lines", [(line("A", 5),), (line("H", None), line("A", 5)), (line("H", 7), line("H", None))]
 )
-def test_without_its_head_nothing_is_known(lines: tuple[SnapshotLine, ...]) -> None:
+def test_without_its_head_nothing_is_known(lines: tuple[Line, ...]) -> None:
     found = balance(*lines)
     assert (found.head_wh, found.received_wh, found.loss_wh, found.loss_percent) == (None,) * 4
     assert not found.complete
