@@ -28,6 +28,7 @@ from collector.errors import CollectorError, InvalidRequest, LedgerStateError, L
 from collector.ledger.accounting import AccountingRepository
 from collector.ledger.audit import AuditRepository
 from collector.ledger.billing_runs import BillingRunRepository
+from collector.ledger.bills import BillRepository
 from collector.ledger.commands import CommandRepository
 from collector.ledger.contracts import ContractRepository
 from collector.ledger.coverage import CoverageRepository
@@ -79,6 +80,7 @@ class UnitOfWork:
         self.registry_pages = RegistryPages(connection)
         self.snapshots = SnapshotRepository(connection)
         self.billing_runs = BillingRunRepository(connection)
+        self.bills = BillRepository(connection)
         self.keys = KeyRepository(connection)
         self.audit = AuditRepository(connection)
         self.idempotency = IdempotencyRepository(connection)

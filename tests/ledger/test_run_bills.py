@@ -1,0 +1,373 @@
+"""From a billing run to stored, approved and exported bill previews, on both databases."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from collector.billing.bill_gate import BillCause, BillFilter, BillLimits
+from collector.billing.bill_values import BillSetState
+from collector.billing.rating.pieces import PriceSplit
+from collector.errors import CollectorError, Conflict, InvalidRequest, NotFound
+from collector.ledger import Ledger
+from collector.ledger.findings import ManualIndex, ManualKind
+from collector.operations.audit import list_audit
+from collector.operations.billing_lines import BilledBy
+from collector.operations.billing_runs import (
+    Acting,
+    Scope,
+    accept_exceptions,
+    approve_run,
+    exclude_point,
+    export_run,
+    make_version,
+    open_run,
+    run_exceptions,
+    version_lines,
+)
+from collector.operations.bills import (
+    accept_bills,
+    approve_bills,
+    bill_rows,
+    exceptions_of_bills,
+    export_bills,
+    get_bill,
+    make_bills,
+    refused_bills,
+    verify_bills,
+    view_bills,
+    what_if_bills,
+)
+from collector.operations.findings import enter_index
+from collector.operations.run_rating import RatedBy
+from collector.operations.vee_files import load_limits
+from contract.registers import IMPORT_ACTIVE
+from tests.ledger.building import ZONE, import_files, midnight, put
+from tests.ledger.test_registry_bills import FILES_OF_BILLS
+from tests.unit.collector.rating.making import built_in
+
+BY = BilledBy(load_limits(None), ZONE)
+RATED = RatedBy(built_in(), ZONE)
+MAY, JUN, JUL, AUG = (midnight(f"2026-{month:02}-20") for month in (5, 6, 7, 8))
+CHANGE = midnight("2026-06-05")
+NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)
+
+
+def who(name: str, reason: str = "a test") -> Acting:
+    return Acting(name, NOW, reason)
+
+
+def refused(
+    code: str, error: type[CollectorError] = Conflict
+) -> "pytest.RaisesExc[CollectorError]":
+    return pytest.raises(error, check=lambda found: found.code == code)
+
+
+@pytest.fixture
+def station(ledger: Ledger, tmp_path: Path) -> Ledger:
+    """500 kWh of the main meter, 100 of them behind the sub-meter; 130 then 70 of the other."""
+    report = import_files(ledger, tmp_path / "registry", FILES_OF_BILLS)
+    assert report.errors == ()
+    return read_until_june(ledger)
+
+
+def read_until_june(ledger: Ledger) -> Ledger:
+    put(ledger, MAY, {"MA": 1_000_900, "MA1": 10_000, "MB": 20_000})
+    put(ledger, CHANGE, {"MB": 150_000}, seq=2)
+    put(ledger, JUN, {"MA": 1_500_900, "MA1": 110_000, "MB": 220_000}, seq=3)
+    return ledger
+
+
+def billed(ledger: Ledger, from_at: datetime = MAY, to_at: datetime = JUN, *held: str) -> str:
+    """An exported run of book A."""
+    run = open_run(
+        ledger, from_at=from_at, to_at=to_at, zone=ZONE, by_whom=who("an"), scope=Scope(book="A")
+    ).run
+    for point in held:
+        exclude_point(ledger, run, point, who("an"), include=False)
+    version = make_version(ledger, run, BY, who("an")).version
+    for cause in {one.cause for one in run_exceptions(ledger, run, BY) if one.blocks}:
+        accept_exceptions(ledger, run, cause, who("an"))
+    approve_run(ledger, run, version.sha256, BY, who("bình"))
+    export_run(ledger, run, who("an"))
+    return run
+
+
+def bills_of(ledger: Ledger, run: str) -> str:
+    """An exported set of its bills."""
+    made = make_bills(ledger, run, RATED, who("an")).head
+    accept_bills(ledger, made.bill_set, RATED, BillFilter(), who("an"))
+    approve_bills(ledger, made.bill_set, made.sha256, RATED, who("bình"))
+    _, pieces = export_bills(ledger, made.bill_set, "csv", who("an"))
+    assert b"".join(pieces)
+    return made.bill_set
+
+
+def amounts(ledger: Ledger, bill_set: str) -> Mapping[str, tuple[int, int]]:
+    return {row.bill: (row.energy_kwh, row.amount_vnd) for row in bill_rows(ledger, bill_set)}
+
+
+def test_a_run_makes_the_bills_that_the_golden_cases_say(station: Ledger) -> None:
+    run = billed(station)
+    made = make_bills(station, run, RATED, who("an"))
+    head = made.head
+    assert made.is_new
+    assert refused_bills(station, head.bill_set) == []
+    found = amounts(station, head.bill_set)
+    # In the order of reading; the main meter with two households and its sub-meter 1,194,600.
+    assert list(found) == ["HD-3", "HD-4", "HD-1", "HD-2"]
+    assert found["HD-1"][1] + found["HD-2"][1] == 1_194_600
+    assert found["HD-2"] == (100, 100 * 3_152)
+    assert found["HD-3"] == (130, 130 * 3_152)
+    assert found["HD-4"] == (70, 24 * 1_984 + 24 * 2_050 + 22 * 2_380)
+    assert head.amount_vnd == sum(amount for _, amount in found.values())
+    assert head.total_vnd == head.amount_vnd + head.vat_vnd
+    bill = get_bill(station, head.bill_set, "HD-1")
+    assert [(read.meter, read.index_from_wh) for read in bill.determinants[0].reads] == [
+        ("MA", 1_000_000)
+    ]
+    assert {one.kind for one in bill.tariffs} == {"prices", "vat"}
+    with refused("not_found", NotFound):
+        get_bill(station, head.bill_set, "HD-9")
+    # The same facts make the same bytes: no second set.
+    again = make_bills(station, run, RATED, who("cường"))
+    assert (again.is_new, again.head) == (False, head)
+    by_days = RatedBy(built_in(), ZONE, split=PriceSplit.DAYS)
+    other = make_bills(station, run, by_days, who("cường")).head
+    assert (other.number, other.amount_vnd) == (2, head.amount_vnd)
+
+
+def test_another_person_approves_the_hash_and_the_file_is_the_same_each_time(
+    station: Ledger,
+) -> None:
+    run = open_run(
+        station, from_at=MAY, to_at=JUN, zone=ZONE, by_whom=who("an"), scope=Scope(book="A")
+    ).run
+    with refused("no_version"):
+        make_bills(station, run, RATED, who("an"))
+    version = make_version(station, run, BY, who("an")).version
+    early = make_bills(station, run, RATED, who("an")).head
+    with refused("run_not_exported"):
+        approve_bills(station, early.bill_set, early.sha256, RATED, who("bình"))
+    approve_run(station, run, version.sha256, BY, who("bình"))
+    export_run(station, run, who("an"))
+    with refused("invalid_request", InvalidRequest):
+        approve_bills(station, early.bill_set, early.sha256, RATED, who("bình", " "))
+    with refused("hash_changed"):
+        approve_bills(station, early.bill_set, "0" * 64, RATED, who("bình"))
+    with refused("own_work"):
+        approve_bills(station, early.bill_set, early.sha256, RATED, who("an"))
+    with refused("not_approved"):
+        export_bills(station, early.bill_set, "csv", who("an"))
+    approve_bills(station, early.bill_set, early.sha256, RATED, who("bình"))
+    assert view_bills(station, early.bill_set).state is BillSetState.APPROVED
+    head, pieces = export_bills(station, early.bill_set, "csv", who("an"))
+    content = b"".join(pieces)
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    assert [row["contract"] for row in rows] == ["HD-3", "HD-4", "HD-1", "HD-2"]
+    assert sum(int(row["total_vnd"]) for row in rows) == head.total_vnd
+    (entry, *_) = list_audit(station, limit=1)
+    assert (entry.action, entry.detail["bills"], entry.detail["total_vnd"]) == (
+        "bills.export", 4, head.total_vnd,
+    )  # fmt: skip
+    assert entry.detail["file_sha256"] == hashlib.sha256(content).hexdigest()
+    assert b"".join(export_bills(station, early.bill_set, "csv", who("cường"))[1]) == content
+    lines = b"".join(export_bills(station, early.bill_set, "jsonl", who("an"))[1]).splitlines()
+    for line, row in zip(lines, rows, strict=True):
+        held = json.loads(line)
+        assert held["sha256"] == row["preview_sha256"]
+        packed = json.dumps(
+            held["preview"], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
+        assert hashlib.sha256(packed.encode()).hexdigest() == held["sha256"]
+    with refused("nothing_to_bill"):
+        make_bills(station, run, RATED, who("an"))
+    with refused("bills_exported"):
+        accept_bills(station, early.bill_set, RATED, BillFilter(), who("an"))
+    assert verify_bills(station) == []
+
+
+def test_who_could_not_be_billed_is_billed_by_a_later_set(ledger: Ledger, tmp_path: Path) -> None:
+    station = read_until_june(ledger)
+    files = {**FILES_OF_BILLS}
+    files["allocations.csv"] = files["allocations.csv"].replace(
+        "HD-3,2026-01-01,1-0:1.8.0,1,100,business\n", ""
+    )
+    import_files(station, tmp_path / "registry", files)
+    run = billed(station)
+    made = make_bills(station, run, RATED, who("an")).head
+    assert set(amounts(station, made.bill_set)) == {"HD-1", "HD-2"}
+    assert {one.contract for one in refused_bills(station, made.bill_set)} == {"HD-3", "HD-4"}
+    with refused("exceptions_open"):
+        approve_bills(station, made.bill_set, made.sha256, RATED, who("bình"))
+    bills_of(station, run)
+    import_files(station, tmp_path / "registry", FILES_OF_BILLS)
+    later = make_bills(station, run, RATED, who("an")).head
+    assert set(amounts(station, later.bill_set)) == {"HD-3", "HD-4"}
+    bills_of(station, run)
+    assert verify_bills(station) == []
+
+
+def test_a_return_is_an_adjustment_of_the_bill_that_it_gives_back(station: Ledger) -> None:
+    # 250 kWh were estimated; the register stands at 240 a period later.
+    put(station, JUL, {"MA": 1_750_900, "MA1": 120_000}, seq=4)
+    enter_index(station, estimate("T1/b", "MB", JUL, 470_000), NOW)
+    first = billed(station)
+    bills_of(station, first)
+    second = billed(station, JUN, JUL)
+    set_of_july = bills_of(station, second)
+    assert amounts(station, set_of_july)["HD-4"] == (250, 50 * 1_984 + 50 * 2_050 + 100 * 2_380 + 50 * 2_998)  # fmt: skip
+    put(station, AUG, {"MA": 2_000_900, "MA1": 130_000, "MB": 460_000}, seq=5)
+    third = billed(station, JUL, AUG)
+    assert {(line.point, line.billed) for line in version_lines(station, third) if line.cites} == {
+        ("T1/b", -10_000)
+    }
+    made = make_bills(station, third, RATED, who("an")).head
+    bill = get_bill(station, made.bill_set, "HD-4")
+    assert (bill.energy_kwh, bill.amount_vnd) == (0, 0)
+    (one,) = bill.adjustments
+    # At the price of the tier in which those 10 kWh were, with that bill's tax.
+    assert (one.run, one.energy_kwh, one.amount_vnd) == (second, -10, -10 * 2_998)
+    assert one.total_vnd == one.amount_vnd + one.vat_vnd == bill.total_vnd
+    assert one.before_sha256 == bill_rows(station, set_of_july)[0].sha256
+    causes = {(e.bill, e.cause) for e in exceptions_of_bills(station, made.bill_set, RATED)}
+    assert ("HD-4", BillCause.BELOW_ZERO) in causes
+    bills_of(station, third)
+    assert verify_bills(station) == []
+
+
+def test_a_correction_is_rated_in_the_period_that_it_corrects_and_once(
+    station: Ledger, tmp_path: Path
+) -> None:
+    first = billed(station)
+    set_of_june = bills_of(station, first)
+    # The multiplier of the business had been 2 all the time.
+    files = {**FILES_OF_BILLS, "multipliers.csv": "point,from_at,multiplier\nT1/b,2026-01-01,2\n"}
+    report = import_files(station, tmp_path / "registry", files)
+    assert report.errors == (), report.errors
+    put(station, JUL, {"MA": 1_750_900, "MA1": 120_000, "MB": 270_000}, seq=4)
+    second = billed(station, JUN, JUL)
+    corrected = [line for line in version_lines(station, second) if line.cites]
+    assert [(line.point, line.billed, line.cites) for line in corrected] == [
+        ("T1/b", 200_000, first)
+    ]
+    made = make_bills(station, second, RATED, who("an")).head
+    bill = get_bill(station, made.bill_set, "HD-4")
+    assert bill.energy_kwh == 100
+    (one,) = bill.adjustments
+    # 200 kWh more, on top of the 70 in the bands of those 15 days.
+    before = {row.bill: row for row in bill_rows(station, set_of_june)}["HD-4"]
+    assert (one.energy_kwh, one.from_day, one.to_day) == (200, date(2026, 6, 5), date(2026, 6, 20))
+    assert one.before_sha256 == before.sha256
+    assert one.amount_vnd == sum(line.amount_vnd for line in one.after) - sum(
+        line.amount_vnd for line in one.before
+    )
+    assert made.adjustments_vnd == one.total_vnd
+    bills_of(station, second)
+    put(station, AUG, {"MA": 2_000_900, "MA1": 130_000, "MB": 320_000}, seq=5)
+    third = billed(station, JUL, AUG)
+    assert make_bills(station, third, RATED, who("an")).head.adjustments_vnd == 0
+
+
+def test_an_adjustment_without_its_bill_is_told_and_not_forgotten(station: Ledger) -> None:
+    put(station, JUL, {"MA": 1_750_900, "MA1": 120_000}, seq=4)
+    enter_index(station, estimate("T1/b", "MB", JUL, 470_000), NOW)
+    billed(station)
+    billed(station, JUN, JUL)
+    put(station, AUG, {"MA": 2_000_900, "MA1": 130_000, "MB": 460_000}, seq=5)
+    third = billed(station, JUL, AUG)
+    made = make_bills(station, third, RATED, who("an")).head
+    (told,) = refused_bills(station, made.bill_set)
+    assert "-10 of 1-0:1.8.0 at T1/b" in told.reason
+    assert "HD-4" in amounts(station, made.bill_set)
+
+
+def test_who_was_left_out_is_billed_over_both_periods(station: Ledger) -> None:
+    """The main meter goes with its sub-meter: one's energy is taken from the other's."""
+    first = billed(station, MAY, JUN, "T1/a1")
+    assert set(amounts(station, bills_of(station, first))) == {"HD-3", "HD-4"}
+    put(station, JUL, {"MA": 1_750_900, "MA1": 120_000, "MB": 270_000}, seq=4)
+    second = billed(station, JUN, JUL)
+    made = make_bills(station, second, RATED, who("an")).head
+    assert refused_bills(station, made.bill_set) == []
+    bill = get_bill(station, made.bill_set, "HD-1")
+    assert (bill.from_day, bill.to_day, bill.energy_kwh) == (
+        date(2026, 5, 20), date(2026, 7, 20), 750 - 110,
+    )  # fmt: skip
+    # 61 days of a cycle of 31, two households: the first band is 197 kWh wide.
+    assert bill.lines[0].band_kwh == 197
+    assert amounts(station, made.bill_set)["HD-4"][0] == 50
+
+
+def test_the_gate_on_the_bill(station: Ledger) -> None:
+    bills_of(station, billed(station))
+    put(station, JUL, {"MA": 1_750_900, "MA1": 600_000, "MB": 270_000}, seq=4)
+    # The sub-meter used more than its parent: both are told, nobody is billed too much.
+    run = billed(station, JUN, JUL)
+    made = make_bills(station, run, RATED, who("an")).head
+    assert {one.contract for one in refused_bills(station, made.bill_set)} == {"HD-1", "HD-2"}
+    limits = RatedBy(
+        built_in(), ZONE, gate=BillLimits(high_percent=10, extreme_percent=30, floor_vnd=1)
+    )
+    found = {
+        (one.bill, one.cause): one for one in exceptions_of_bills(station, made.bill_set, limits)
+    }
+    assert found["HD-4", BillCause.EXTREME].before_vnd == 149_176
+    wanted = BillFilter(causes=frozenset({BillCause.EXTREME}))
+    assert accept_bills(station, made.bill_set, limits, wanted, who("an")) == 1
+    assert accept_bills(station, made.bill_set, limits, wanted, who("an")) == 0
+    with pytest.raises(Conflict, match="refused 2"):
+        approve_bills(station, made.bill_set, made.sha256, limits, who("bình"))
+    accept_bills(station, made.bill_set, limits, BillFilter(bills=frozenset({"HD-1", "HD-2"})), who("cường"))  # fmt: skip
+    with refused("own_work"):
+        approve_bills(station, made.bill_set, made.sha256, limits, who("cường"))
+    approve_bills(station, made.bill_set, made.sha256, limits, who("bình"))
+
+
+def test_the_same_run_under_another_table(station: Ledger) -> None:
+    run = billed(station)
+    found = what_if_bills(station, run, "QD-14-2025", RATED)
+    assert (found.bill_count, found.refused_count) == (4, 0)
+    assert found.total_vnd == make_bills(station, run, RATED, who("an")).head.total_vnd
+    assert found.what_if_total_vnd != found.total_vnd
+    with refused("not_ratable", CollectorError):
+        what_if_bills(station, run, "QD-1-1900", RATED)
+
+
+def test_a_changed_bill_is_named(station: Ledger, ledger_url: str) -> None:
+    bills_of(station, billed(station))
+    change = text("UPDATE bill_previews SET total_vnd = total_vnd + 1 WHERE bill = 'HD-1'")
+    engine = create_engine(ledger_url)
+    with pytest.raises(DBAPIError), engine.begin() as connection:
+        connection.execute(change)
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("ALTER TABLE bill_previews DISABLE TRIGGER ALL"))
+        else:
+            connection.execute(text("DROP TRIGGER bill_previews_no_update"))
+        connection.execute(change)
+    engine.dispose()
+    (fault,) = verify_bills(station)
+    assert "its bills come to" in fault
+
+
+def estimate(point: str, meter: str, at: datetime, value: int) -> ManualIndex:
+    return ManualIndex(
+        kind=ManualKind.ESTIMATE,
+        point=point,
+        meter=meter,
+        register=IMPORT_ACTIVE,
+        at=at,
+        value=value,
+        author="cường",
+        entered_at=NOW,
+        reason="nobody home",
+        method="E1",
+    )
