@@ -226,6 +226,7 @@ def _server(
 ) -> uvicorn.Server:
     # A process that only takes batches needs no web framework.
     from collector.api.app import create_app  # noqa: PLC0415
+    from collector.operations.billing_settings import billing_rules  # noqa: PLC0415
     from collector.web.context import Context  # noqa: PLC0415
 
     context = Context(
@@ -237,6 +238,7 @@ def _server(
         intake=None if worker is None else worker.troubles,
         sender=desk,
         command_lifetime_s=(config.commands or CommandsConfig()).lifetime_s,
+        billing=billing_rules(config),
     )
     app = create_app(context)
     return uvicorn.Server(

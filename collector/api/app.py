@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse
 
 from collector.api.routes import (
     audit,
+    billing,
+    bills,
     commands,
     fleet,
     health,
@@ -55,7 +57,18 @@ def create_app(context: Context, *, session_secret: bytes | None = None) -> Fast
     app.state.context = context
     app.state.console = Console(Signer(session_secret))
     v1 = APIRouter(prefix="/v1", responses=problems.responses(401, 403, 422, 429, 503))
-    for part in (snapshots, registry, losses, readings, states, fleet, commands, audit):
+    for part in (
+        snapshots,
+        registry,
+        losses,
+        readings,
+        states,
+        fleet,
+        commands,
+        audit,
+        billing,
+        bills,
+    ):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)

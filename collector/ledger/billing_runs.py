@@ -188,11 +188,16 @@ class BillingRunRepository:
         )
         return [VersionHead(*row) for row in rows]
 
-    def lines(self, run: str, version: int) -> list[RunLine]:
-        """The lines of a version in their order."""
+    def lines(
+        self, run: str, version: int, after: int = -1, limit: int | None = None
+    ) -> list[RunLine]:
+        """The lines of a version in their order, from the one after the ordinal `after`."""
         c = billing_lines.c
         rows = self._connection.execute(
-            select(*_LINE).where(c.run == run, c.version == version).order_by(c.ordinal)
+            select(*_LINE)
+            .where(c.run == run, c.version == version, c.ordinal > after)
+            .order_by(c.ordinal)
+            .limit(limit)
         )
         return [_line(row) for row in rows]
 

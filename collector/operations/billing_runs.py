@@ -322,8 +322,17 @@ def list_runs(ledger: Ledger, limit: int = 100, after: str | None = None) -> lis
         return [_view(uow, head) for head in uow.billing_runs.newest(limit, last)]
 
 
-def version_lines(ledger: Ledger, run: str, version: int | None = None) -> list[RunLine]:
-    """The lines of a version, of the latest if None. Raises NotFound."""
+def version_lines(
+    ledger: Ledger,
+    run: str,
+    version: int | None = None,
+    after: int = -1,
+    limit: int | None = None,
+) -> list[RunLine]:
+    """The lines of a version, of the latest if None: all, or those after an ordinal (from 0).
+
+    Raises NotFound, Conflict where there is no version yet.
+    """
     with ledger.read() as uow:
         run_head(uow, run)
         latest = latest_version(uow, run).version
@@ -331,7 +340,8 @@ def version_lines(ledger: Ledger, run: str, version: int | None = None) -> list[
             raise NotFound(
                 f"run {run} has no version {version}", hint=f"it has versions 1 to {latest}"
             )
-        return uow.billing_runs.lines(run, latest if version is None else version)
+        wanted = latest if version is None else version
+        return uow.billing_runs.lines(run, wanted, after, limit)
 
 
 def version_changes(ledger: Ledger, run: str, version: int) -> list[LineChange]:

@@ -289,33 +289,54 @@ def approve_bills(
     return head
 
 
-def export_bills(
-    ledger: Ledger, bill_set: str, form: str, by_whom: Acting
-) -> tuple[BillSetHead, Iterator[bytes]]:
-    """The file of an approved set for the receivables system, `csv` or `jsonl`, piece by piece.
+def close_bills(ledger: Ledger, bill_set: str, by_whom: Acting) -> BillExport:
+    """Say that an approved set is handed over: from now on it is what was billed.
 
-    The first export closes the set; every one has the same bytes, and an entry in the audit trail
-    with its rows, sums and SHA-256 before the last piece is handed out. Raises NotFound, Conflict.
+    A set that was closed stays as it was. Raises NotFound, Conflict.
     """
     actor, now = by_whom.actor, by_whom.now
     with ledger.begin() as uow:
         uow.billing_runs.lock()
         view = _view(uow, _set(uow, bill_set))
         head = view.head
+        if view.export is not None:
+            return view.export
         if view.state is BillSetState.DRAFT:
             raise Conflict(
                 f"set {bill_set} is not approved",
                 hint=f"songlo collector billing bills approve {bill_set} {head.sha256}",
                 code="not_approved",
             )
-        if view.export is None:
-            if uow.bills.of_run(head.run)[-1] != head:
-                raise Conflict(
-                    "another set was made of the run since",
-                    hint="approve and export that one",
-                    code="superseded",
-                )
-            uow.bills.add_export(BillExport(bill_set, head.run, head.sha256, now, actor))
+        if uow.bills.of_run(head.run)[-1] != head:
+            raise Conflict(
+                "another set was made of the run since",
+                hint="approve and export that one",
+                code="superseded",
+            )
+        export = BillExport(bill_set, head.run, head.sha256, now, actor)
+        uow.bills.add_export(export)
+        detail = {**_sums(head), "run": head.run}
+        uow.audit.add(AuditEntry(now, actor, "bills.close", bill_set, detail))
+    return export
+
+
+def bills_file(
+    ledger: Ledger, bill_set: str, form: str, by_whom: Acting
+) -> tuple[BillSetHead, Iterator[bytes]]:
+    """The file of a closed set for the receivables system, `csv` or `jsonl`, piece by piece.
+
+    It has the same bytes each time, and an entry in the audit trail with its rows, sums and SHA-256
+    before the last piece is handed out. Raises NotFound, Conflict.
+    """
+    actor, now = by_whom.actor, by_whom.now
+    view = view_bills(ledger, bill_set)
+    head = view.head
+    if view.export is None:
+        raise Conflict(
+            f"set {bill_set} was not handed over",
+            hint="approve it, then export it",
+            code="not_exported",
+        )
     pieces = (bills_csv if form == "csv" else bills_jsonl)(head, _pages(ledger, bill_set))
 
     def entry(sha256: str, size: int) -> AuditEntry:
@@ -323,6 +344,14 @@ def export_bills(
         return AuditEntry(now, actor, "bills.export", bill_set, detail)
 
     return head, recorded(ledger, pieces, entry)
+
+
+def export_bills(
+    ledger: Ledger, bill_set: str, form: str, by_whom: Acting
+) -> tuple[BillSetHead, Iterator[bytes]]:
+    """Close an approved set and hand out its file. Raises NotFound, Conflict."""
+    close_bills(ledger, bill_set, by_whom)
+    return bills_file(ledger, bill_set, form, by_whom)
 
 
 def verify_bills(ledger: Ledger) -> list[str]:

@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 
 from collector.civil import civil_day, zone_info
 from collector.ledger import Ledger
+from collector.operations.billing_settings import BillingRules, default_rules
 from collector.operations.commands import Sender
 from collector.readings.port import ReadingStore
 from collector.web.wrong_keys import WrongKeys
@@ -25,7 +26,8 @@ class Context:
     """The parts that requests share; all of them are safe to use from several threads.
 
     `intake` tells, by part of it, what is wrong, empty where nothing is; None in a process that
-    takes no batches. `sender` sends commands to gateways; without it they are refused.
+    takes no batches. `sender` sends commands to gateways; without it they are refused. `billing` is
+    as the collector file has it.
     """
 
     ledger: Ledger
@@ -37,11 +39,17 @@ class Context:
     sender: Sender | None = None
     command_lifetime_s: int = 120
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
+    billing: BillingRules | None = None
 
     @property
     def zone_info(self) -> ZoneInfo:
         """The utility's zone, in which days begin and end."""
         return zone_info(self.zone)
+
+    @property
+    def rules(self) -> BillingRules:
+        """By what runs are billed and their bills rated; what is shipped where nothing is said."""
+        return self.billing or default_rules(self.zone)
 
     def today(self) -> date:
         """The present civil day."""

@@ -223,7 +223,8 @@ def test_a_return_is_an_adjustment_of_the_bill_that_it_gives_back(station: Ledge
     bills_of(station, first)
     second = billed(station, JUN, JUL)
     set_of_july = bills_of(station, second)
-    assert amounts(station, set_of_july)["HD-4"] == (250, 50 * 1_984 + 50 * 2_050 + 100 * 2_380 + 50 * 2_998)  # fmt: skip
+    in_tiers = 50 * 1_984 + 50 * 2_050 + 100 * 2_380 + 50 * 2_998
+    assert amounts(station, set_of_july)["HD-4"] == (250, in_tiers)
     put(station, AUG, {"MA": 2_000_900, "MA1": 130_000, "MB": 460_000}, seq=5)
     third = billed(station, JUL, AUG)
     assert {(line.point, line.billed) for line in version_lines(station, third) if line.cites} == {
@@ -325,7 +326,8 @@ def test_the_gate_on_the_bill(station: Ledger) -> None:
     assert accept_bills(station, made.bill_set, limits, wanted, who("an")) == 0
     with pytest.raises(Conflict, match="refused 2"):
         approve_bills(station, made.bill_set, made.sha256, limits, who("bình"))
-    accept_bills(station, made.bill_set, limits, BillFilter(bills=frozenset({"HD-1", "HD-2"})), who("cường"))  # fmt: skip
+    wanted = BillFilter(bills=frozenset({"HD-1", "HD-2"}))
+    accept_bills(station, made.bill_set, limits, wanted, who("cường"))
     with refused("own_work"):
         approve_bills(station, made.bill_set, made.sha256, limits, who("cường"))
     approve_bills(station, made.bill_set, made.sha256, limits, who("bình"))
