@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
+from typer.testing import CliRunner
 
 from collector.billing.bill_gate import BillCause, BillFilter, BillLimits
 from collector.billing.bill_values import BillSetState
 from collector.billing.rating.pieces import PriceSplit
+from collector.cli import app
 from collector.errors import CollectorError, Conflict, InvalidRequest, NotFound
 from collector.ledger import Ledger
 from collector.ledger.findings import ManualIndex, ManualKind
@@ -373,3 +375,57 @@ def estimate(point: str, meter: str, at: datetime, value: int) -> ManualIndex:
         reason="nobody home",
         method="E1",
     )
+
+
+def test_the_commands_from_the_run_to_the_file(
+    station: Ledger, ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "collector.yaml"
+    config.write_text(
+        f"ledger: {ledger_url}\n"
+        f"readings: {{store: duckdb, path: {tmp_path / 'readings.duckdb'}}}\n"
+        "broker: {host: 127.0.0.1, port: 1}\n"
+        "billing: {bill_gate: {high_percent: 110}, split: index}\n",
+        encoding="utf-8",
+    )
+
+    def songlo(*arguments: str, code: int = 0) -> str:
+        done = CliRunner().invoke(app, ["billing", *arguments, "--config", str(config)])
+        assert done.exit_code == code, done.output
+        return done.output
+
+    assert "no bills yet" in songlo("bills", "list")
+    period = ("open", "--book", "A", "--month", "2026-06")
+    run = songlo(*period).strip()
+    assert "is not exported yet" in songlo(*period, code=1)
+    assert "no version yet" in songlo("bills", "make", run, code=1)
+    sha256 = songlo("make", run).split()[-1]
+    assert "used 200000 Wh" in songlo("mark", run, "T1/b", "D", "--reason", "cut off", code=1)
+    assert "T1/b: K" in songlo("mark", run, "T1/b", "K", "--reason", "stuck")
+    assert "0 exceptions decided" in songlo("decide", run, "accept", "--reason", "seen")
+    assert "is not approved" in songlo("export", run, "-o", str(tmp_path / "run.csv"), code=1)
+    assert "another person" in songlo("approve", run, sha256, code=1)
+    assert "has the hash" in songlo("approve", run, "0" * 64, code=1)
+    monkeypatch.setenv("LOGNAME", "binh")
+    songlo("approve", run, sha256)
+    monkeypatch.setenv("LOGNAME", "an")
+    songlo("export", run, "-o", str(tmp_path / "run.csv"))
+    made = songlo("bills", "make", run)
+    bill_set, sha256 = made.split()[0], made.split()[-1]
+    assert "4 bills, 700 kWh" in made
+    assert "nothing has changed" in songlo("bills", "make", run)
+    assert "no exceptions" in songlo("bills", "exceptions", bill_set)
+    assert "4 bills dearer" not in songlo("bills", "what-if", run, "QD-14-2025")
+    assert "500 − 100 (T1/a1)" in songlo("bills", "show", bill_set, "--contract", "HD-1")
+    out = tmp_path / "bills.csv"
+    assert "is not approved" in songlo("bills", "export", bill_set, "-o", str(out), code=1)
+    assert "another person" in songlo("bills", "approve", bill_set, sha256, code=1)
+    assert "has the hash" in songlo("bills", "approve", bill_set, "0" * 64, code=1)
+    assert "0 exceptions accepted" in songlo("bills", "accept", bill_set, "--reason", "seen")
+    monkeypatch.setenv("LOGNAME", "binh")
+    songlo("bills", "approve", bill_set, sha256)
+    told = songlo("bills", "export", bill_set, "-o", str(out))
+    assert hashlib.sha256(out.read_bytes()).hexdigest() == told.split()[-1]
+    assert "exported" in songlo("bills", "list", "--run", run)
+    assert "approve" in songlo("bills", "show", bill_set)
+    assert "as they were made" in songlo("bills", "verify")

@@ -93,7 +93,7 @@ def test_a_mark_that_forces_zero_stands_against_what_was_counted() -> None:
 
 
 def test_a_filter_takes_what_fits_every_part_of_it() -> None:
-    one = RunException("P", IMPORT_ACTIVE, Cause.EXTREME, True, 500, 100)  # noqa: FBT003
+    one = RunException("P", IMPORT_ACTIVE, Cause.EXTREME, True, 500, 100)
     assert ExceptionFilter().takes(one)
     assert ExceptionFilter(frozenset({Cause.EXTREME}), frozenset({"P"}), 500, 500).takes(one)
     for other in (
@@ -103,7 +103,7 @@ def test_a_filter_takes_what_fits_every_part_of_it() -> None:
         ExceptionFilter(percent_max=499),
     ):
         assert not other.takes(one)
-    nothing = RunException("P", IMPORT_ACTIVE, Cause.FINDING, True)  # noqa: FBT003
+    nothing = RunException("P", IMPORT_ACTIVE, Cause.FINDING, True)
     assert not ExceptionFilter(billed_max=10**9).takes(nothing)
     assert not ExceptionFilter(percent_max=10**9).takes(nothing)
 
