@@ -16,7 +16,10 @@ from typer.testing import CliRunner
 from collector.billing.bill_gate import BillCause, BillFilter, BillLimits
 from collector.billing.bill_values import BillSetState
 from collector.billing.rating.pieces import PriceSplit
+from collector.civil import zone_info
 from collector.cli import app
+from collector.console.bill_text import bill_text
+from collector.console.locale import speech
 from collector.errors import CollectorError, Conflict, InvalidRequest, NotFound
 from collector.ledger import Ledger
 from collector.ledger.findings import ManualIndex, ManualKind
@@ -240,6 +243,8 @@ def test_a_return_is_an_adjustment_of_the_bill_that_it_gives_back(station: Ledge
     assert (one.run, one.energy_kwh, one.amount_vnd) == (second, -10, -10 * 2_998)
     assert one.total_vnd == one.amount_vnd + one.vat_vnd == bill.total_vnd
     assert one.before_sha256 == bill_rows(station, set_of_july)[0].sha256
+    told = "\n".join(bill_text(bill, speech("vi", zone_info(ZONE))))
+    assert "Điều chỉnh hóa đơn kỳ 20/06/2026 – 19/07/2026, -10 kWh" in told
     causes = {(e.bill, e.cause) for e in exceptions_of_bills(station, made.bill_set, RATED)}
     assert ("HD-4", BillCause.BELOW_ZERO) in causes
     bills_of(station, third)
