@@ -73,7 +73,8 @@ def bill_text(
             f" ({sign}{speech.number(change)})"
         )
     for one in preview.adjustments:
-        yield f"  {_adjusted(one, speech)}: {speech.gettext('billing run')} {one.run}"
+        run = gettext("billing run")
+        yield f"  {_adjusted(one, speech)}: {run} {one.run}"
         for sign, lines in (("−", one.before), ("+", one.after)):
             for line in lines:
                 yield f"    {sign} {'  '.join(_energy_row(line, speech))}"

@@ -284,17 +284,21 @@ class BillingRunRepository:
         rows = self._connection.execute(query)
         return [line for line in (_line(row[1:]) for row in rows) if line.point in wanted]
 
-    def differences(
-        self, cited: str, points: Collection[str], before: datetime | None
-    ) -> list[RunLine]:
-        """Exported returns and corrections that cite a run; if given, those exported before."""
+    def differences(self, cited: str, points: Collection[str], before: datetime) -> list[RunLine]:
+        """Exported returns and corrections that cite a run, of runs that end before an instant.
+
+        By their periods and not by when they were exported: periods of a point follow each other.
+        """
         c = billing_lines.c
-        query = _exported_lines().where(
-            c.cites == cited,
-            c.kind.in_([LineKind.RETURN.value, LineKind.CORRECTION.value]),
+        query = (
+            _exported_lines()
+            .join(billing_runs, billing_runs.c.run == c.run)
+            .where(
+                c.cites == cited,
+                c.kind.in_([LineKind.RETURN.value, LineKind.CORRECTION.value]),
+                billing_runs.c.to_at < before,
+            )
         )
-        if before is not None:
-            query = query.where(billing_exports.c.exported_at < before)
         return [one.line for one in self._of_points(query, points)]
 
     def add_export(self, export: Export) -> None:

@@ -77,7 +77,7 @@ class RunToRate:
 def fetch(uow: UnitOfWork, head: RunHead, lines: Sequence[RunLine], by: RatedBy) -> RunToRate:
     """What the ledger holds of a run's bills; indices of the days at which bills are cut as of now.
 
-    An adjustment rests on what had been adjusted before the run was exported, whenever it is made.
+    An adjustment rests on what runs of earlier periods adjusted, whenever it is made.
     """
     period = (civil_day(head.from_at, by.zone), civil_day(head.to_at, by.zone))
     registry = uow.registry.load()
@@ -86,19 +86,17 @@ def fetch(uow: UnitOfWork, head: RunHead, lines: Sequence[RunLine], by: RatedBy)
     first = min([period[0], *facts.starts.values()])
     days = by.tariffs.price_changes(first, period[1]) if by.split is PriceSplit.INDEX else ()
     facts = replace(facts, day_indices=day_indices(uow, facts, days, head.station))
-    export = uow.billing_runs.export_of(head.run)
-    before = None if export is None else export.exported_at
     grouped: dict[str, list[Difference]] = {}
     earlier: dict[tuple[str, str], Earlier] = {}
     for one in differences(lines, by.zone):
         root = _root(registry, one.point)
         grouped.setdefault(root, []).append(one)
         if (one.run, root) not in earlier:
-            earlier[one.run, root] = _earlier(uow, one, before, by.zone)
+            earlier[one.run, root] = _earlier(uow, one, head.to_at, by.zone)
     return RunToRate(facts, grouped, earlier)
 
 
-def _earlier(uow: UnitOfWork, one: Difference, before: datetime | None, zone: str) -> Earlier:
+def _earlier(uow: UnitOfWork, one: Difference, before: datetime, zone: str) -> Earlier:
     found = uow.bills.family(one.run, one.point)
     bills = tuple(msgspec.json.decode(text, type=BillDeterminants) for text in found)
     points = {point.point for bill in bills for point in bill.points}

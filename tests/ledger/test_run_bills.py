@@ -251,37 +251,59 @@ def test_a_return_is_an_adjustment_of_the_bill_that_it_gives_back(station: Ledge
     assert verify_bills(station) == []
 
 
-def test_a_correction_is_rated_in_the_period_that_it_corrects_and_once(
+def test_corrections_are_rated_in_the_period_that_they_correct_each_once(
     station: Ledger, tmp_path: Path
 ) -> None:
     first = billed(station)
     set_of_june = bills_of(station, first)
-    # The multiplier of the business had been 2 all the time.
-    files = {**FILES_OF_BILLS, "multipliers.csv": "point,from_at,multiplier\nT1/b,2026-01-01,2\n"}
+    # The sub-meter's multiplier had been 2: its 100 kWh were 200, and its parent's 400 were 300.
+    files = {**FILES_OF_BILLS, "multipliers.csv": "point,from_at,multiplier\nT1/a1,2026-01-01,2\n"}
     report = import_files(station, tmp_path / "registry", files)
     assert report.errors == (), report.errors
     put(station, JUL, {"MA": 1_750_900, "MA1": 120_000, "MB": 270_000}, seq=4)
     second = billed(station, JUN, JUL)
     corrected = [line for line in version_lines(station, second) if line.cites]
     assert [(line.point, line.billed, line.cites) for line in corrected] == [
-        ("T1/b", 200_000, first)
+        ("T1/a1", 100_000, first)
     ]
     made = make_bills(station, second, RATED, who("an")).head
-    bill = get_bill(station, made.bill_set, "HD-4")
-    assert bill.energy_kwh == 100
-    (one,) = bill.adjustments
-    # 200 kWh more, on top of the 70 in the bands of those 15 days.
-    before = {row.bill: row for row in bill_rows(station, set_of_june)}["HD-4"]
-    assert (one.energy_kwh, one.from_day, one.to_day) == (200, date(2026, 6, 5), date(2026, 6, 20))
-    assert one.before_sha256 == before.sha256
-    assert one.amount_vnd == sum(line.amount_vnd for line in one.after) - sum(
-        line.amount_vnd for line in one.before
-    )
-    assert made.adjustments_vnd == one.total_vnd
+    (main,) = get_bill(station, made.bill_set, "HD-1").adjustments
+    (sub,) = get_bill(station, made.bill_set, "HD-2").adjustments
+    assert (main.energy_kwh, main.amount_vnd) == (-100, -100 * 2_380)
+    assert (sub.energy_kwh, sub.amount_vnd) == (100, 100 * 3_152)
+    before = {row.bill: row.sha256 for row in bill_rows(station, set_of_june)}
+    assert (main.before_sha256, sub.before_sha256) == (before["HD-1"], before["HD-2"])
+    assert (sub.run, sub.from_day, sub.to_day) == (first, date(2026, 5, 20), date(2026, 6, 20))
+    assert made.adjustments_vnd == main.total_vnd + sub.total_vnd
     bills_of(station, second)
+    # From 5 June on it was 3: 50 of that bill's 100 kWh counted 50 more, beside what was adjusted.
+    put(station, CHANGE, {"MA1": 60_000}, seq=6)
+    files["multipliers.csv"] += "T1/a1,2026-06-05,3\n"
+    report = import_files(station, tmp_path / "registry", files)
+    assert report.errors == (), report.errors
     put(station, AUG, {"MA": 2_000_900, "MA1": 130_000, "MB": 320_000}, seq=5)
     third = billed(station, JUL, AUG)
-    assert make_bills(station, third, RATED, who("an")).head.adjustments_vnd == 0
+    made = make_bills(station, third, RATED, who("an")).head
+    of_june, of_july = get_bill(station, made.bill_set, "HD-2").adjustments
+    if of_june.run != first:
+        of_june, of_july = of_july, of_june
+    assert (of_june.before_sha256, of_june.energy_kwh) == (sub.after_sha256, 50)
+    assert (of_july.run, of_july.energy_kwh) == (second, 10)
+    bills_of(station, third)
+    assert verify_bills(station) == []
+
+
+def test_a_correction_of_days_of_two_customers_is_for_a_person(
+    station: Ledger, tmp_path: Path
+) -> None:
+    bills_of(station, billed(station))
+    files = {**FILES_OF_BILLS, "multipliers.csv": "point,from_at,multiplier\nT1/b,2026-01-01,2\n"}
+    import_files(station, tmp_path / "registry", files)
+    put(station, JUL, {"MA": 1_750_900, "MA1": 120_000, "MB": 270_000}, seq=4)
+    made = make_bills(station, billed(station, JUN, JUL), RATED, who("an")).head
+    (told,) = refused_bills(station, made.bill_set)
+    assert "HD-3, HD-4" in told.reason
+    assert made.adjustments_vnd == 0
 
 
 def test_an_adjustment_without_its_bill_is_told_and_not_forgotten(station: Ledger) -> None:

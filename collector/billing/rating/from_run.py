@@ -31,7 +31,7 @@ _KILO = 1000
 class Difference:
     """What a register counted otherwise than was billed by `run`: `energy` kWh (kvarh), signed.
 
-    It lies in the days before `to_day`.
+    It lies in the days before `to_day`: just before them where `at_the_end`, else anywhere.
     """
 
     run: str
@@ -39,6 +39,7 @@ class Difference:
     register: str
     energy: int
     to_day: date
+    at_the_end: bool = False
 
 
 def run_facts(
@@ -105,11 +106,12 @@ def differences(lines: Iterable[RunLine], zone: str) -> list[Difference]:
             assert line.cites is not None, "it says of what"
             assert line.billed is not None, "and by how much"
             # The exported closing index that was too high is the end of the period before.
-            at = line.from_at if line.kind is LineKind.RETURN else line.to_at
+            is_return = line.kind is LineKind.RETURN
+            day = civil_day(line.from_at if is_return else line.to_at, zone)
             energy = rounded(line.billed, _KILO)
             if energy:
                 found.append(
-                    Difference(line.cites, line.point, line.register, energy, civil_day(at, zone))
+                    Difference(line.cites, line.point, line.register, energy, day, is_return)
                 )
     return found
 
@@ -120,8 +122,8 @@ def with_differences(
     """The bills of a family as they would have been with these differences.
 
     A difference goes into the last bill of its point that ends by its day, and there into the last
-    parts. Raises NotRatable where no bill has the point and register, DeterminantsFault where more
-    is taken away than was counted.
+    parts. Raises NotRatable where no bill has the point and register, or several customers paid for
+    days in which it may lie; DeterminantsFault where more is taken away than was counted.
     """
     found = list(bills)
     for one in wanted:
@@ -138,6 +140,13 @@ def with_differences(
             raise NotRatable(
                 f"run {one.run} has no bill of {one.register} at {one.point} to correct",
                 hint=f"settle {one.energy} kWh by hand",
+            )
+        if len(by_then) > 1 and not one.at_the_end:
+            names = ", ".join(found[number].bill for _, number in sorted(by_then))
+            raise NotRatable(
+                f"{one.energy} kWh of {one.register} at {one.point} are of days for which several"
+                f" contracts pay: {names}",
+                hint="settle it by hand: nobody knows whose days they are of",
             )
         _, number = max(by_then)
         found[number] = _changed(found[number], one)
