@@ -17,6 +17,7 @@ FIGURES = (
     "snapshot_10k",
     "billing_run_10k",
     "bill_previews_10k",
+    "bills_of_run_10k",
     "export_cmis_10k",
     "export_xlsx_10k",
     "vee_month_10k",

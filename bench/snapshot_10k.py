@@ -83,10 +83,12 @@ def index_day(day: int) -> Iterator[IndexBlock]:
     slot = FIRST + timedelta(days=day)
     for station in range(STATIONS):
         reads: list[MeterRead] = [
-            (_serial(station, meter), 40 * meter, [1_000_000 * meter + 9_000 * day], 0)
+            (serial_of(station, meter), 40 * meter, [1_000_000 * meter + 9_000 * day], 0)
             for meter in range(METERS)
         ]
-        yield IndexBlock(_station(station), EPOCH, day + 1, ScanKind.INDEX, slot, REGISTERS, reads)
+        yield IndexBlock(
+            station_of(station), EPOCH, day + 1, ScanKind.INDEX, slot, REGISTERS, reads
+        )
 
 
 def write_registry(folder: Path) -> None:
@@ -97,11 +99,11 @@ def write_registry(folder: Path) -> None:
     installed = ["point,meter,installed_at,removed_at,install_index_wh,removal_index_wh"]
     since = (FIRST - timedelta(days=1)).isoformat()
     for station in range(STATIONS):
-        stations.append(f"{_station(station)},{_station(station)},,400")
+        stations.append(f"{station_of(station)},{station_of(station)},,400")
         for meter in range(METERS):
-            serial = _serial(station, meter)
+            serial = serial_of(station, meter)
             role = "household" if meter else "head"
-            points.append(f"P{serial},{_station(station)},{role},{serial}")
+            points.append(f"P{serial},{station_of(station)},{role},{serial}")
             meters.append(f"{serial},eastron-sdm120,1,")
             installed.append(f"P{serial},{serial},{since},,,")
     for name, rows in (
@@ -113,9 +115,11 @@ def write_registry(folder: Path) -> None:
         (folder / f"{name}.csv").write_text("\n".join(rows) + "\n")
 
 
-def _station(number: int) -> str:
+def station_of(number: int) -> str:
+    """A station's code."""
     return f"PA25SL-T{number:03}"
 
 
-def _serial(station: int, meter: int) -> str:
+def serial_of(station: int, meter: int) -> str:
+    """A meter's serial number."""
     return f"2026{station:03}{meter:03}"

@@ -227,6 +227,7 @@ def _server(
     # A process that only takes batches needs no web framework.
     from collector.api.app import create_app  # noqa: PLC0415
     from collector.operations.losses import load_settings  # noqa: PLC0415
+    from collector.operations.billing_settings import billing_rules  # noqa: PLC0415
     from collector.web.context import Context  # noqa: PLC0415
 
     context = Context(
@@ -239,6 +240,7 @@ def _server(
         sender=desk,
         command_lifetime_s=(config.commands or CommandsConfig()).lifetime_s,
         loss_settings=load_settings(config.balance.losses_file, config.zone),
+        billing=billing_rules(config),
     )
     app = create_app(context)
     return uvicorn.Server(

@@ -4,35 +4,34 @@ Owns words and exit codes (0: done, 1: not done, with the reason and what to do)
 here.
 """
 
-import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from collector.app import open_ledger
+from collector import bills_cli
 from collector.billing.exports.run_csv import run_csv
-from collector.billing.gates import Cause
+from collector.billing.gates import Cause, ExceptionFilter, Reference
 from collector.civil import civil_day, day_start, format_instant
-from collector.cli_common import ConfigOption, actor, load_config_or_exit, reported
+from collector.cli_common import ConfigOption, actor, configured
 from collector.clock import system_now
-from collector.config import CollectorConfig
 from collector.errors import InvalidRequest
 from collector.ledger import Ledger
 from collector.operations import billing_runs
-from collector.operations.billing_lines import BilledBy
 from collector.operations.billing_runs import Acting, LineChange, RunView, Scope
+from collector.operations.billing_settings import billed_by
 from collector.operations.registry_history import book_periods
-from collector.operations.vee_files import load_limits
+from collector.operations.run_decisions import Verdict, decide_exceptions, mark_point
 from contract.registers import BY_OBIS
 
 app = typer.Typer(
     no_args_is_help=True, help="Billing runs: draft, exceptions, approval by another, export."
 )
+
+app.add_typer(bills_cli.app, name="bills")
 
 RunArgument = Annotated[str, typer.Argument(help="The run, as `list` has it.")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; kept for ever.")]
@@ -60,7 +59,7 @@ def open_(  # noqa: PLR0913  one parameter per option
     ] = None,
 ) -> None:
     """Begin the billing of a period: --book B01 --month 2026-11, or --from DAY --to DAY."""
-    with _ledger(config) as (ledger, settings):
+    with configured(config) as (ledger, settings):
         from_at, to_at = _period(ledger, (book, month, number), (first, last), settings.zone)
         head = billing_runs.open_run(
             ledger,
@@ -78,8 +77,8 @@ def make(
     config: ConfigOption, run: RunArgument, reason: ReasonOption = "made from what is known now"
 ) -> None:
     """Work out what the run bills; a new version, if anything has changed since the last one."""
-    with _ledger(config) as (ledger, settings):
-        made = billing_runs.make_version(ledger, run, _by(settings), _acting(reason))
+    with configured(config) as (ledger, settings):
+        made = billing_runs.make_version(ledger, run, billed_by(settings), _acting(reason))
     version = made.version
     said = "made" if made.is_new else "still holds; nothing has changed"
     typer.echo(f"version {version.version} {said}: {version.line_count} lines")
@@ -94,7 +93,7 @@ def list_(
     limit: Annotated[int, typer.Option(help="At most so many, the newest first.")] = 20,
 ) -> None:
     """The runs, with their state."""
-    with _ledger(config) as (ledger, settings):
+    with configured(config) as (ledger, settings):
         views = billing_runs.list_runs(ledger, limit)
     if not views:
         typer.echo("no run yet; songlo collector billing open --from DAY --to DAY begins one")
@@ -109,7 +108,7 @@ def show(
     version: Annotated[int | None, typer.Option(help="What this version changed.")] = None,
 ) -> None:
     """A run's versions, what people did with it, and what a version changed."""
-    with _ledger(config) as (ledger, settings):
+    with configured(config) as (ledger, settings):
         view = billing_runs.view_run(ledger, run)
         changes = None if version is None else billing_runs.version_changes(ledger, run, version)
     typer.echo(_one_line(view, settings.zone))
@@ -139,15 +138,16 @@ def exceptions_(
     cause: Annotated[Cause | None, typer.Option(help="List all of one cause.")] = None,
 ) -> None:
     """What somebody must look at before the run may be approved."""
-    with _ledger(config) as (ledger, settings):
-        found = billing_runs.run_exceptions(ledger, run, _by(settings))
+    with configured(config) as (ledger, settings):
+        found = billing_runs.run_exceptions(ledger, run, billed_by(settings))
     counts = Counter((one.cause, one.blocks) for one in found)
     for (of_cause, blocks), count in sorted(counts.items()):
         typer.echo(f"{of_cause.value:15} {count:6}{'  blocks' if blocks else ''}")
     if not found:
         typer.echo("no exceptions")
     for one in [one for one in found if one.cause is cause]:
-        before = "" if one.before is None else f" before {_amount(one.before, one.register)}"
+        reference = "a year before" if one.reference is Reference.YEAR else "before"
+        before = "" if one.before is None else f" {reference} {_amount(one.before, one.register)}"
         billed = "none" if one.billed is None else _amount(one.billed, one.register)
         typer.echo(f"  {one.point} {one.register} {billed}{before} {one.detail}".rstrip())
 
@@ -155,15 +155,60 @@ def exceptions_(
 @app.command()
 def accept(config: ConfigOption, run: RunArgument, cause: Cause, reason: ReasonOption) -> None:
     """Answer for all exceptions of one cause in the latest version."""
-    with _ledger(config) as (ledger, _):
+    with configured(config) as (ledger, _):
         billing_runs.accept_exceptions(ledger, run, cause, _acting(reason))
     typer.echo(f"{cause.value} accepted")
 
 
 @app.command()
+def decide(  # noqa: PLR0913  one parameter per option
+    config: ConfigOption,
+    run: RunArgument,
+    verdict: Annotated[Verdict, typer.Argument(help="They are right, or are left out.")],
+    reason: ReasonOption,
+    cause: Annotated[list[Cause] | None, typer.Option(help="Of this cause.")] = None,
+    point: Annotated[list[str] | None, typer.Option(help="Of this point.")] = None,
+    below_kwh: Annotated[
+        int | None, typer.Option(help="Only where no more was billed than so many kWh.")
+    ] = None,
+    below_percent: Annotated[
+        int | None, typer.Option(help="Only up to so many per cent of what was before.")
+    ] = None,
+) -> None:
+    """Decide undecided exceptions one by one or in bulk: all that fit every option."""
+    wanted = ExceptionFilter(
+        frozenset(cause or ()),
+        frozenset(point or ()),
+        None if below_kwh is None else below_kwh * 1000,
+        below_percent,
+    )
+    with configured(config) as (ledger, settings):
+        count = decide_exceptions(
+            ledger, run, billed_by(settings), wanted, verdict, _acting(reason)
+        )
+    typer.echo(f"{count} exceptions decided: {verdict.value}")
+    if count and verdict is Verdict.HOLD:
+        typer.echo(f"they count from the next version on: songlo collector billing make {run}")
+
+
+@app.command()
+def mark(
+    config: ConfigOption,
+    run: RunArgument,
+    point: str,
+    letter: Annotated[str, typer.Argument(help="A letter of TTR_MOI; '' takes it back.")],
+    reason: ReasonOption,
+) -> None:
+    """Say what the reader found at a point; refused where it says zero and the meter counted."""
+    with configured(config) as (ledger, _):
+        mark_point(ledger, run, point, letter, _acting(reason))
+    typer.echo(f"{point}: {letter or 'no mark'}")
+
+
+@app.command()
 def exclude(config: ConfigOption, run: RunArgument, point: str, reason: ReasonOption) -> None:
     """Leave a point out; a later run bills it from where it was billed to. Then `make` again."""
-    with _ledger(config) as (ledger, _):
+    with configured(config) as (ledger, _):
         billing_runs.exclude_point(ledger, run, point, _acting(reason), include=False)
     typer.echo(f"{point} is left out of the next version: songlo collector billing make {run}")
 
@@ -171,7 +216,7 @@ def exclude(config: ConfigOption, run: RunArgument, point: str, reason: ReasonOp
 @app.command()
 def include(config: ConfigOption, run: RunArgument, point: str, reason: ReasonOption) -> None:
     """Take a point in again that was left out. Then `make` again."""
-    with _ledger(config) as (ledger, _):
+    with configured(config) as (ledger, _):
         billing_runs.exclude_point(ledger, run, point, _acting(reason), include=True)
     typer.echo(f"{point} is in the next version: songlo collector billing make {run}")
 
@@ -184,8 +229,10 @@ def approve(
     reason: ReasonOption = "seen and found right",
 ) -> None:
     """Approve the latest version; only by who had no hand in it."""
-    with _ledger(config) as (ledger, settings):
-        version = billing_runs.approve_run(ledger, run, sha256, _by(settings), _acting(reason))
+    with configured(config) as (ledger, settings):
+        version = billing_runs.approve_run(
+            ledger, run, sha256, billed_by(settings), _acting(reason)
+        )
     typer.echo(f"version {version.version} approved")
 
 
@@ -196,7 +243,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the CSV goes.")],
 ) -> None:
     """Close the run and write its lines. Once exported it never changes; again: the same file."""
-    with _ledger(config) as (ledger, _):
+    with configured(config) as (ledger, _):
         view = billing_runs.view_run(ledger, run)
         done = view.export or billing_runs.export_run(ledger, run, _acting())
         data = b"".join(run_csv(billing_runs.version_lines(ledger, run, done.version)))
@@ -213,25 +260,13 @@ def export(
 @app.command()
 def verify(config: ConfigOption) -> None:
     """Check every version's hash, their chain, and that nothing exported was billed twice."""
-    with _ledger(config) as (ledger, _):
+    with configured(config) as (ledger, _):
         faults = billing_runs.verify_runs(ledger)
     for fault in faults:
         typer.echo(fault)
     if faults:
         raise typer.Exit(1)
     typer.echo("all runs are as they were made")
-
-
-@contextlib.contextmanager
-def _ledger(config: Path) -> Iterator[tuple[Ledger, CollectorConfig]]:
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
-        yield ledger, settings
-
-
-def _by(settings: CollectorConfig) -> BilledBy:
-    return BilledBy(load_limits(settings.vee.limits_file), settings.zone)
 
 
 def _acting(reason: str = "") -> Acting:

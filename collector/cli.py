@@ -36,7 +36,7 @@ from collector.cli_common import (
 from collector.clock import system_now
 from collector.config import CollectorConfig, load_config
 from collector.errors import InvalidRequest, LedgerUnavailable
-from collector.operations import audit, billing_runs, delivery, keys
+from collector.operations import audit, billing_runs, bills, delivery, keys
 
 # How long a command waits for the broker, in seconds.
 BROKER_WAIT_S = 10.0
@@ -172,6 +172,7 @@ def verify(
             *found.problems,
             *audit.verify_snapshots(ledger),
             *billing_runs.verify_runs(ledger),
+            *bills.verify_bills(ledger),
         ]
         trail = audit.verify_audit(ledger)
     if trail.broken is not None:

@@ -11,8 +11,10 @@ from typing import Annotated
 
 import typer
 
+from collector.app import open_ledger
 from collector.config import CollectorConfig, load_config
 from collector.errors import CollectorError
+from collector.ledger import Ledger
 from collector.readings.port import StoreUnavailable
 
 ConfigOption = Annotated[
@@ -52,3 +54,12 @@ def load_config_or_exit(path: Path) -> CollectorConfig:
     with reported():
         return load_config(path)
     raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def configured(config: Path) -> Iterator[tuple[Ledger, CollectorConfig]]:
+    """The ledger of a collector file, its schema checked; expected failures end the command."""
+    settings = load_config_or_exit(config)
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        yield ledger, settings

@@ -137,6 +137,56 @@ class BalanceConfig(_Section):
     losses_file: Path | None = None
 
 
+Percent = Annotated[int, Field(ge=100, le=100_000)]
+Amount = Annotated[int, Field(ge=0, le=10**12)]
+
+
+class _GateConfig(_Section):
+    high_percent: Percent = 130
+    very_high_percent: Percent = 150
+    extreme_percent: Percent = 400
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if not self.high_percent <= self.very_high_percent <= self.extreme_percent:
+            raise ValueError("high_percent, very_high_percent and extreme_percent rise")
+        return self
+
+
+class IndexGateConfig(_GateConfig):
+    """What of a run's lines must be looked at: a day's use in per cent of an earlier one's.
+
+    Below `floor_kwh` nothing is high; from less than that to more than `from_nothing_kwh` is.
+    """
+
+    floor_kwh: Amount = 50
+    from_nothing_kwh: Amount = 200
+
+
+class BillGateConfig(_GateConfig):
+    """The same of bills, in đồng before tax."""
+
+    floor_vnd: Amount = 100_000
+    from_nothing_vnd: Amount = 500_000
+
+
+Step = Literal[1, 10, 100, 1000]
+
+
+class BillingConfig(_Section):
+    """Billed steps of an index, gates, tariffs beside the built-in, the cut at a change of price.
+
+    Steps are not changed once something was exported: what was floored away stays away.
+    """
+
+    step_wh: Step = 1000
+    step_transformed_wh: Step = 10
+    index_gate: IndexGateConfig = IndexGateConfig()
+    bill_gate: BillGateConfig = BillGateConfig()
+    tariffs: tuple[Path, ...] = ()
+    split: Literal["index", "days"] = "index"
+
+
 class ApiConfig(_Section):
     """Where the API and the console are served."""
 
@@ -160,6 +210,7 @@ class CollectorConfig(BaseSettings):
     api: ApiConfig = ApiConfig()
     vee: VeeConfig = VeeConfig()
     balance: BalanceConfig = BalanceConfig()
+    billing: BillingConfig = BillingConfig()
     commands: CommandsConfig | None = None
 
     @field_validator("zone")

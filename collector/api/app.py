@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse
 
 from collector.api.routes import (
     audit,
+    billing,
+    bills,
     commands,
     district_losses,
     fleet,
@@ -68,10 +70,12 @@ def create_app(context: Context, *, session_secret: bytes | None = None) -> Fast
         fleet,
         commands,
         audit,
+        billing,
+        bills,
+        # Files first: their paths are narrower than those of rows.
+        registry_files,
+        registry_rows,
     ):
-        v1.include_router(part.router)
-    # Files first: their paths are narrower than those of rows.
-    for part in (registry_files, registry_rows):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from collector.billing.rating.preview import (
+    Adjustment,
     BillPreview,
     Determinant,
     EnergyLine,
@@ -59,6 +60,7 @@ def bill_text(
     sums = (
         (gettext("Before tax"), preview.amount_vnd),
         (f"{tax} {_hundredths(preview.vat_percent_hundredths, speech)} %", preview.vat_vnd),
+        *((_adjusted(one, speech), one.total_vnd) for one in preview.adjustments),
         (gettext("To pay"), preview.total_vnd),
     )
     yield from _table([(name, speech.number(value)) for name, value in sums])
@@ -70,6 +72,12 @@ def bill_text(
             f"  {other} {what_if.what_if}: {speech.number(what_if.total_vnd)}"
             f" ({sign}{speech.number(change)})"
         )
+    for one in preview.adjustments:
+        run = gettext("billing run")
+        yield f"  {_adjusted(one, speech)}: {run} {one.run}"
+        for sign, lines in (("−", one.before), ("+", one.after)):
+            for line in lines:
+                yield f"    {sign} {'  '.join(_energy_row(line, speech))}"
     for determinant in preview.determinants:
         yield from _determinant(determinant, speech)
     for used in preview.tariffs:
@@ -83,7 +91,13 @@ def bill_text(
     yield f"  {label}; SHA-256 {preview_hash(preview)}"
 
 
-def _days(span: BillPreview | EnergyLine | Determinant, speech: Speech) -> str:
+def _adjusted(one: Adjustment, speech: Speech) -> str:
+    """Which bill is adjusted by how many kWh."""
+    name = speech.gettext("Adjustment of the bill of")
+    return f"{name} {_days(one, speech)}, {speech.number(one.energy_kwh)} kWh"
+
+
+def _days(span: Adjustment | BillPreview | EnergyLine | Determinant, speech: Speech) -> str:
     """First and last day, both included, as people write a period."""
     return f"{speech.day(span.from_day)} – {speech.day(span.to_day - timedelta(days=1))}"
 

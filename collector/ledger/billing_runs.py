@@ -11,14 +11,16 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, case, func, insert, select, text, union
+from sqlalchemy import Connection, Select, and_, case, func, insert, or_, select, text, union
 
 from collector.billing.run_values import ExportedLine, LineKind, RunHead, RunLine, VersionHead
 from collector.billing.values import LineQuality
 from collector.ledger.billing_tables import (
+    billing_accepted,
     billing_acts,
     billing_exports,
     billing_lines,
+    billing_marks,
     billing_runs,
     billing_versions,
 )
@@ -75,12 +77,16 @@ class ActKind(StrEnum):
     ACCEPT = "accept"
     EXCLUDE = "exclude"
     INCLUDE = "include"
+    DECIDE = "decide"
     APPROVE = "approve"
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One act: `subject` is a cause of exceptions, a point, or the hash that was approved."""
+    """One act: `subject` is a cause of exceptions, a point, or the hash that was approved.
+
+    Of exceptions that were decided one by one (`decide`) it is how many they were.
+    """
 
     run: str
     version: int
@@ -133,12 +139,21 @@ class BillingRunRepository:
         row = self._connection.execute(select(*_RUN).where(billing_runs.c.run == run)).one_or_none()
         return None if row is None else RunHead(*row)
 
-    def newest(self, limit: int | None) -> list[RunHead]:
-        """The runs opened last, newest first; all of them if `limit` is None."""
-        rows = self._connection.execute(
-            select(*_RUN).order_by(billing_runs.c.opened_at.desc(), billing_runs.c.run).limit(limit)
-        )
-        return [RunHead(*row) for row in rows]
+    def newest(self, limit: int | None, after: RunHead | None = None) -> list[RunHead]:
+        """The runs opened last, newest first; all of them if `limit` is None.
+
+        Those after one of them in that order, if given.
+        """
+        c = billing_runs.c
+        query = select(*_RUN).order_by(c.opened_at.desc(), c.run)
+        if after is not None:
+            query = query.where(
+                or_(
+                    c.opened_at < after.opened_at,
+                    and_(c.opened_at == after.opened_at, c.run > after.run),
+                )
+            )
+        return [RunHead(*row) for row in self._connection.execute(query.limit(limit))]
 
     def unfinished(self) -> list[RunHead]:
         """Runs that are not exported, oldest first."""
@@ -173,11 +188,16 @@ class BillingRunRepository:
         )
         return [VersionHead(*row) for row in rows]
 
-    def lines(self, run: str, version: int) -> list[RunLine]:
-        """The lines of a version in their order."""
+    def lines(
+        self, run: str, version: int, after: int = -1, limit: int | None = None
+    ) -> list[RunLine]:
+        """The lines of a version in their order, from the one after the ordinal `after`."""
         c = billing_lines.c
         rows = self._connection.execute(
-            select(*_LINE).where(c.run == run, c.version == version).order_by(c.ordinal)
+            select(*_LINE)
+            .where(c.run == run, c.version == version, c.ordinal > after)
+            .order_by(c.ordinal)
+            .limit(limit)
         )
         return [_line(row) for row in rows]
 
@@ -207,6 +227,79 @@ class BillingRunRepository:
             Act(of_run, version, ActKind(act), actor, at, subject, reason)
             for of_run, version, act, actor, at, subject, reason in rows
         ]
+
+    def add_accepted(
+        self, run: str, version: int, keys: Collection[tuple[str, str, str, str]]
+    ) -> None:
+        """Record exceptions that were answered for: point, register, cause and detail of each."""
+        rows = [
+            {
+                "run": run,
+                "version": version,
+                "point": point,
+                "register": register,
+                "cause": cause,
+                "detail": detail,
+            }
+            for point, register, cause, detail in keys
+        ]
+        if rows:
+            self._connection.execute(insert(billing_accepted), rows)
+
+    def accepted(self, run: str, version: int) -> set[tuple[str, str, str, str]]:
+        """The exceptions of a version that were answered for one by one."""
+        c = billing_accepted.c
+        rows = self._connection.execute(
+            select(c.point, c.register, c.cause, c.detail).where(c.run == run, c.version == version)
+        )
+        return {(point, register, cause, detail) for point, register, cause, detail in rows}
+
+    def add_mark(
+        self, run: str, point: str, mark: str, actor: str, at: datetime, reason: str
+    ) -> None:
+        """Record what the reader found at a point; an empty mark takes it back."""
+        self._connection.execute(
+            insert(billing_marks).values(
+                run=run, point=point, mark=mark, actor=actor, at=at, reason=reason
+            )
+        )
+
+    def marks(self, run: str) -> dict[str, str]:
+        """What readers found, by point."""
+        c = billing_marks.c
+        rows = self._connection.execute(select(c.point, c.mark).where(c.run == run).order_by(c.id))
+        found = {str(point): str(mark) for point, mark in rows}
+        return {point: mark for point, mark in found.items() if mark}
+
+    def ended_between(
+        self, points: Collection[str], first: datetime, last: datetime
+    ) -> list[RunLine]:
+        """The lines of exported runs that end within these instants, of these points."""
+        query = (
+            _exported_lines()
+            .join(billing_runs, billing_runs.c.run == billing_lines.c.run)
+            .where(billing_runs.c.to_at.between(first, last))
+        )
+        wanted = set(points)
+        rows = self._connection.execute(query)
+        return [line for line in (_line(row[1:]) for row in rows) if line.point in wanted]
+
+    def differences(self, cited: str, points: Collection[str], before: datetime) -> list[RunLine]:
+        """Exported returns and corrections that cite a run, of runs that end before an instant.
+
+        By their periods and not by when they were exported: periods of a point follow each other.
+        """
+        c = billing_lines.c
+        query = (
+            _exported_lines()
+            .join(billing_runs, billing_runs.c.run == c.run)
+            .where(
+                c.cites == cited,
+                c.kind.in_([LineKind.RETURN.value, LineKind.CORRECTION.value]),
+                billing_runs.c.to_at < before,
+            )
+        )
+        return [one.line for one in self._of_points(query, points)]
 
     def add_export(self, export: Export) -> None:
         """Record that a version was handed over. A run is exported once; the key sees to it."""
@@ -339,6 +432,7 @@ class BillingRunRepository:
         query = union(
             select(billing_versions.c.made_by).where(billing_versions.c.run == run.run),
             select(acts.actor).where(acts.run == run.run, acts.act != ActKind.APPROVE.value),
+            select(billing_marks.c.actor).where(billing_marks.c.run == run.run),
         )
         found = set(self._connection.execute(query).scalars())
         wanted = set(points)

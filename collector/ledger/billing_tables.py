@@ -7,20 +7,31 @@ it is complete.
 from sqlalchemy import (
     BigInteger,
     Column,
+    Date,
     ForeignKey,
     ForeignKeyConstraint,
     Integer,
+    LargeBinary,
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 from collector.ledger.tables import BigId, Instant, metadata
 
 __all__ = [
+    "bill_accepted",
+    "bill_acts",
+    "bill_exports",
+    "bill_previews",
+    "bill_refusals",
+    "bill_sets",
+    "billing_accepted",
     "billing_acts",
     "billing_exports",
     "billing_lines",
+    "billing_marks",
     "billing_runs",
     "billing_versions",
     "metadata",
@@ -100,4 +111,118 @@ billing_exports = Table(
     Column("exported_at", Instant, nullable=False),
     Column("exported_by", String(64), nullable=False),
     ForeignKeyConstraint(["run", "version"], ["billing_versions.run", "billing_versions.version"]),
+)
+
+# Exceptions of a version that a person answered for one by one; acts have whole causes.
+billing_accepted = Table(
+    "billing_accepted",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("run", ForeignKey("billing_runs.run"), nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("point", String(64), nullable=False),
+    Column("register", String(32), nullable=False),
+    Column("cause", String(32), nullable=False),
+    Column("detail", String(64), nullable=False),
+)
+
+# What the reader found at a point (TTR_MOI); the newest counts, an empty mark takes it back.
+billing_marks = Table(
+    "billing_marks",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("run", ForeignKey("billing_runs.run"), nullable=False, index=True),
+    Column("point", String(64), nullable=False),
+    Column("mark", String(1), nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# The bill previews of a version of a run, made at once.
+bill_sets = Table(
+    "bill_sets",
+    metadata,
+    Column("bill_set", String(36), primary_key=True),
+    Column("run", String(36), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("run_sha256", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("made_at", Instant, nullable=False),
+    Column("made_by", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("split", String(16), nullable=False),
+    Column("bill_count", Integer, nullable=False),
+    Column("refused_count", Integer, nullable=False),
+    Column("energy_kwh", BigInteger, nullable=False),
+    Column("amount_vnd", BigInteger, nullable=False),
+    Column("vat_vnd", BigInteger, nullable=False),
+    Column("adjustments_vnd", BigInteger, nullable=False),
+    Column("total_vnd", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    ForeignKeyConstraint(["run", "version"], ["billing_versions.run", "billing_versions.version"]),
+    UniqueConstraint("run", "number"),
+)
+
+bill_previews = Table(
+    "bill_previews",
+    metadata,
+    Column("bill_set", ForeignKey("bill_sets.bill_set"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("bill", String(64), nullable=False, index=True),
+    Column("point", String(64), nullable=False, index=True),
+    Column("root", String(64), nullable=False),
+    Column("from_day", Date, nullable=False),
+    Column("to_day", Date, nullable=False),
+    Column("energy_kwh", BigInteger, nullable=False),
+    Column("amount_vnd", BigInteger, nullable=False),
+    Column("vat_vnd", BigInteger, nullable=False),
+    Column("adjustments_vnd", BigInteger, nullable=False),
+    Column("total_vnd", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("preview", LargeBinary, nullable=False),  # canonical JSON, zlib
+    Column("determinants", LargeBinary, nullable=False),  # JSON, zlib: to rate it again
+)
+
+bill_refusals = Table(
+    "bill_refusals",
+    metadata,
+    Column("bill_set", ForeignKey("bill_sets.bill_set"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("point", String(64), nullable=False),
+    Column("contract", String(64)),
+    Column("code", String(32), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("hint", Text, nullable=False),
+)
+
+bill_acts = Table(
+    "bill_acts",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("bill_set", ForeignKey("bill_sets.bill_set"), nullable=False, index=True),
+    Column("act", String(16), nullable=False),  # accept, approve
+    Column("actor", String(64), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("subject", String(64), nullable=False),  # how many exceptions, or the set's hash
+    Column("reason", Text, nullable=False),
+)
+
+bill_accepted = Table(
+    "bill_accepted",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("bill_set", ForeignKey("bill_sets.bill_set"), nullable=False, index=True),
+    Column("bill", String(64), nullable=False),
+    Column("cause", String(32), nullable=False),
+)
+
+bill_exports = Table(
+    "bill_exports",
+    metadata,
+    Column("bill_set", ForeignKey("bill_sets.bill_set"), primary_key=True),
+    Column("run", String(36), nullable=False, index=True),
+    Column("sha256", String(64), nullable=False),
+    Column("exported_at", Instant, nullable=False),
+    Column("exported_by", String(64), nullable=False),
 )

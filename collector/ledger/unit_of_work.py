@@ -29,6 +29,7 @@ from collector.ledger.accounting import AccountingRepository
 from collector.ledger.audit import AuditRepository
 from collector.ledger.billing_runs import BillingRunRepository
 from collector.ledger.boundary_reads import BoundaryReadRepository
+from collector.ledger.bills import BillRepository
 from collector.ledger.commands import CommandRepository
 from collector.ledger.contracts import ContractRepository
 from collector.ledger.coverage import CoverageRepository
@@ -84,6 +85,7 @@ class UnitOfWork:
         self.registry_rows = RegistryRows(connection)
         self.snapshots = SnapshotRepository(connection)
         self.billing_runs = BillingRunRepository(connection)
+        self.bills = BillRepository(connection)
         self.keys = KeyRepository(connection)
         self.audit = AuditRepository(connection)
         self.idempotency = IdempotencyRepository(connection)

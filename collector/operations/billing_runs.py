@@ -5,8 +5,7 @@ must not decide what a line says, which `collector.billing` does.
 """
 
 import uuid
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,17 +13,13 @@ from collector.billing.chain import (
     basis_hash,
     version_hash,
 )
-from collector.billing.gates import (
-    Cause,
-    RunException,
-    exceptions,
-)
 from collector.billing.run_values import LineKind, RunHead, RunLine, RunState, VersionHead
 from collector.civil import civil_day, day_start, format_instant
 from collector.errors import Conflict, InvalidRequest, NotFound
 from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.audit import AuditEntry
 from collector.ledger.billing_runs import Act, ActKind, Export
+from collector.ledger.idempotency import Once
 from collector.operations.billing_lines import (
     BilledBy,
     billed_lines,
@@ -33,20 +28,40 @@ from collector.operations.billing_lines import (
 )
 from collector.operations.registry import unknown_station
 from collector.operations.registry_history import unknown_book
+from collector.operations.run_decisions import accept_exceptions, family_of, run_exceptions
+from collector.operations.run_facts import (
+    Acting,
+    answered,
+    exceptions_of,
+    latest_version,
+    refuse_exported,
+    refuse_open,
+    run_head,
+)
 from collector.operations.snapshots import check_period
-from collector.vee.values import Severity
+
+__all__ = [
+    "LIST_MAX",
+    "Acting",
+    "LineChange",
+    "Made",
+    "RunView",
+    "Scope",
+    "accept_exceptions",
+    "approve_run",
+    "exclude_point",
+    "export_run",
+    "list_runs",
+    "make_version",
+    "open_run",
+    "run_exceptions",
+    "verify_runs",
+    "version_changes",
+    "version_lines",
+    "view_run",
+]
 
 LIST_MAX = 1_000
-REASON_CHARS_MAX = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Acting:
-    """Who does something, why, and when. The reason has 1 to 500 characters."""
-
-    actor: str
-    now: datetime
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,7 @@ class RunView:
     excluded: list[str]
 
 
-def open_run(
+def open_run(  # noqa: PLR0913  what, who, and whether once
     ledger: Ledger,
     *,
     from_at: datetime,
@@ -96,12 +111,19 @@ def open_run(
     zone: str,
     by_whom: Acting,
     scope: Scope,
+    once: Once | None = None,
 ) -> RunHead:
     """Begin the billing of [from_at, to_at) for a station or a reading book, or for all (None).
+
+    A request that was sent `once` before gets the run that it opened then.
 
     Raises InvalidRequest for a period that is empty, in the future, or not of whole civil days of
     the zone; NotFound for an unknown station or book; Conflict where a run is not finished.
     """
+    if once is not None:
+        with ledger.read() as uow:
+            if (earlier := uow.idempotency.find(once, by_whom.now)) is not None:
+                return run_head(uow, earlier)
     station, book = scope.station, scope.book
     if station is not None and book is not None:
         raise InvalidRequest(
@@ -124,6 +146,8 @@ def open_run(
             raise unknown_station(station)
         if book is not None and book not in {row.book for row in uow.contracts.books()}:
             raise unknown_book(book)
+        if once is not None and (earlier := uow.idempotency.claim(once, head.run, now)):
+            return run_head(uow, earlier)
         unfinished = [one for one in uow.billing_runs.unfinished() if _may_share(one, head)]
         if unfinished:
             raise Conflict(
@@ -148,10 +172,10 @@ def make_version(ledger: Ledger, run: str, by: BilledBy, by_whom: Acting) -> Mad
     Raises NotFound; Conflict where the run is exported, or another version was made meanwhile;
     InvalidRequest where nothing is to be billed.
     """
-    actor, now, reason = _answered(by_whom)
+    actor, now, reason = answered(by_whom)
     with ledger.read() as uow:
-        head = _run(uow, run)
-        _refuse_exported(uow, head)
+        head = run_head(uow, run)
+        refuse_exported(uow, head)
         versions = uow.billing_runs.versions(run)
         lines, chain = billed_lines(uow, head, _excluded(uow.billing_runs.acts(run)), by)
         latest = versions[-1] if versions else None
@@ -175,7 +199,7 @@ def make_version(ledger: Ledger, run: str, by: BilledBy, by_whom: Acting) -> Mad
     )
     with ledger.begin() as uow:
         uow.billing_runs.lock()
-        _refuse_exported(uow, head)
+        refuse_exported(uow, head)
         if uow.billing_runs.versions(run) != versions:
             raise _changed_meanwhile(run)
         uow.billing_runs.add_version(version, lines)
@@ -188,47 +212,23 @@ def exclude_point(ledger: Ledger, run: str, point: str, by_whom: Acting, *, incl
     """Leave a point out of the run, or take it in again; it counts from the next version on.
 
     A point that is left out is billed by a later run from where its chain ended: nothing is lost.
+    Sub-meters and the meter before them go together, where they are in the run.
     """
-    actor, now, reason = _answered(by_whom)
+    actor, now, reason = answered(by_whom)
     with ledger.begin() as uow:
         uow.billing_runs.lock()
-        head = _run(uow, run)
-        _refuse_exported(uow, head)
+        head = run_head(uow, run)
+        refuse_exported(uow, head)
         points = points_of(uow, head)
-        if point not in (uow.registry.load(None).points if points is None else points):
+        known = set(uow.registry.load(None).points) if points is None else points
+        if point not in known:
             raise NotFound(f"the run has no point {point!r}", hint="see its lines for the names")
         kind = ActKind.INCLUDE if include else ActKind.EXCLUDE
         number = len(uow.billing_runs.versions(run))
-        uow.billing_runs.add_act(Act(run, number, kind, actor, now, point, reason))
+        for name in sorted(family_of(uow, point) & known):
+            uow.billing_runs.add_act(Act(run, number, kind, actor, now, name, reason))
         detail = {"point": point, "reason": reason}
         uow.audit.add(AuditEntry(now, actor, f"billing.{kind.value}", run, detail))
-
-
-def run_exceptions(ledger: Ledger, run: str, by: BilledBy) -> list[RunException]:
-    """What somebody must look at in the run's latest version. Raises NotFound."""
-    with ledger.read() as uow:
-        head = _run(uow, run)
-        version = _latest(uow, run)
-        return _exceptions(uow, head, uow.billing_runs.lines(run, version.version), by)
-
-
-def accept_exceptions(ledger: Ledger, run: str, cause: Cause, by_whom: Acting) -> None:
-    """Answer for all exceptions of one cause in the latest version; another version asks again."""
-    actor, now, reason = _answered(by_whom)
-    if cause is Cause.NO_CONSUMPTION:
-        raise InvalidRequest(
-            "what has no consumption cannot be billed, whoever answers for it",
-            hint="estimate or edit the index (songlo collector vee decide), or exclude the point",
-        )
-    with ledger.begin() as uow:
-        uow.billing_runs.lock()
-        head = _run(uow, run)
-        _refuse_exported(uow, head)
-        version = _latest(uow, run)
-        act = Act(run, version.version, ActKind.ACCEPT, actor, now, cause.value, reason)
-        uow.billing_runs.add_act(act)
-        detail = {"cause": cause.value, "version": version.version, "reason": reason}
-        uow.audit.add(AuditEntry(now, actor, "billing.accept", run, detail))
 
 
 def approve_run(
@@ -239,12 +239,12 @@ def approve_run(
     Raises Conflict where the hash is another version's, where exceptions that block were not
     accepted, or where the approver had a hand in what he approves.
     """
-    actor, now, reason = _answered(by_whom)
+    actor, now, reason = answered(by_whom)
     with ledger.begin() as uow:
         uow.billing_runs.lock()
-        head = _run(uow, run)
-        _refuse_exported(uow, head)
-        version = _latest(uow, run)
+        head = run_head(uow, run)
+        refuse_exported(uow, head)
+        version = latest_version(uow, run)
         if version.sha256 != sha256:
             raise Conflict(
                 f"version {version.version} of run {run} has the hash {version.sha256}",
@@ -252,9 +252,7 @@ def approve_run(
                 code="hash_changed",
             )
         lines = uow.billing_runs.lines(run, version.version)
-        _refuse_open_exceptions(
-            _exceptions(uow, head, lines, by), _accepted(uow.billing_runs.acts(run), version)
-        )
+        refuse_open(uow, exceptions_of(uow, head, lines, by), version)
         since = min((line.from_at for line in lines), default=head.from_at)
         editors = uow.billing_runs.editors(head, {line.point for line in lines}, since)
         if actor in editors:
@@ -280,9 +278,9 @@ def export_run(ledger: Ledger, run: str, by_whom: Acting) -> Export:
     actor, now = by_whom.actor, by_whom.now
     with ledger.begin() as uow:
         uow.billing_runs.lock()
-        head = _run(uow, run)
-        _refuse_exported(uow, head)
-        version = _latest(uow, run)
+        head = run_head(uow, run)
+        refuse_exported(uow, head)
+        version = latest_version(uow, run)
         acts = uow.billing_runs.acts(run)
         if _state(version, acts, None) is not RunState.APPROVED:
             raise Conflict(
@@ -307,29 +305,43 @@ def export_run(ledger: Ledger, run: str, by_whom: Acting) -> Export:
 def view_run(ledger: Ledger, run: str) -> RunView:
     """A run as it stands. Raises NotFound."""
     with ledger.read() as uow:
-        return _view(uow, _run(uow, run))
+        return _view(uow, run_head(uow, run))
 
 
-def list_runs(ledger: Ledger, limit: int = 100) -> list[RunView]:
-    """The runs opened last, newest first, at most `limit` (up to 1,000)."""
+def list_runs(ledger: Ledger, limit: int = 100, after: str | None = None) -> list[RunView]:
+    """The runs opened last, newest first, at most `limit` (up to 1,000).
+
+    `after` is a run: those that come after it in that order. Raises NotFound.
+    """
     if not 1 <= limit <= LIST_MAX:
         raise InvalidRequest(
             f"limit {limit} is not from 1 to {LIST_MAX}", hint=f"ask for {LIST_MAX} at most"
         )
     with ledger.read() as uow:
-        return [_view(uow, head) for head in uow.billing_runs.newest(limit)]
+        last = None if after is None else run_head(uow, after)
+        return [_view(uow, head) for head in uow.billing_runs.newest(limit, last)]
 
 
-def version_lines(ledger: Ledger, run: str, version: int | None = None) -> list[RunLine]:
-    """The lines of a version, of the latest if None. Raises NotFound."""
+def version_lines(
+    ledger: Ledger,
+    run: str,
+    version: int | None = None,
+    after: int = -1,
+    limit: int | None = None,
+) -> list[RunLine]:
+    """The lines of a version, of the latest if None: all, or those after an ordinal (from 0).
+
+    Raises NotFound, Conflict where there is no version yet.
+    """
     with ledger.read() as uow:
-        _run(uow, run)
-        latest = _latest(uow, run).version
+        run_head(uow, run)
+        latest = latest_version(uow, run).version
         if version is not None and not 1 <= version <= latest:
             raise NotFound(
                 f"run {run} has no version {version}", hint=f"it has versions 1 to {latest}"
             )
-        return uow.billing_runs.lines(run, latest if version is None else version)
+        wanted = latest if version is None else version
+        return uow.billing_runs.lines(run, wanted, after, limit)
 
 
 def version_changes(ledger: Ledger, run: str, version: int) -> list[LineChange]:
@@ -397,56 +409,6 @@ def _chain_faults(uow: UnitOfWork) -> list[str]:
     return found
 
 
-def _exceptions(
-    uow: UnitOfWork, head: RunHead, lines: Sequence[RunLine], by: BilledBy
-) -> list[RunException]:
-    points = {line.point for line in lines}
-    since = min((line.from_at for line in lines), default=head.from_at)
-    closings = uow.billing_runs.closings(points_of(uow, head))
-    last = {(one.run, one.line.point) for one in closings}
-    before = [
-        line
-        for run in sorted({one.run for one in closings})
-        if (export := uow.billing_runs.export_of(run)) is not None
-        for line in uow.billing_runs.lines(run, export.version)
-        if (run, line.point) in last
-    ]
-    found = exceptions(lines, before, by.gate)
-    for stored in uow.findings.of_points(points, since, head.to_at):
-        of_read = stored.finding
-        if stored.open and of_read.severity is Severity.BLOCK:
-            found.append(
-                RunException(
-                    of_read.point,
-                    of_read.register,
-                    Cause.FINDING,
-                    blocks=True,
-                    detail=f"{of_read.rule} {stored.id}",
-                )
-            )
-    return found
-
-
-def _refuse_open_exceptions(found: Iterable[RunException], accepted: Collection[Cause]) -> None:
-    blocking = Counter(one.cause for one in found if one.blocks and one.cause not in accepted)
-    if blocking:
-        counts = ", ".join(f"{cause.value} {count}" for cause, count in sorted(blocking.items()))
-        raise Conflict(
-            f"exceptions that nobody has answered for: {counts}",
-            hint="songlo collector billing exceptions; then accept a cause, decide the findings, "
-            "or exclude the points",
-            code="exceptions_open",
-        )
-
-
-def _accepted(acts: Iterable[Act], version: VersionHead) -> set[Cause]:
-    return {
-        Cause(act.subject)
-        for act in acts
-        if act.act is ActKind.ACCEPT and act.version == version.version
-    }
-
-
 def _may_share(one: RunHead, other: RunHead) -> bool:
     """Whether two runs may bill the same points; a point is in one book, and at one station."""
     if one.book is not None and other.book is not None:
@@ -481,50 +443,12 @@ def _view(uow: UnitOfWork, head: RunHead) -> RunView:
     return RunView(head, state, versions, acts, export, _excluded(acts))
 
 
-def _run(uow: UnitOfWork, run: str) -> RunHead:
-    head = uow.billing_runs.get(run)
-    if head is None:
-        raise NotFound(f"there is no run {run!r}", hint="songlo collector billing list")
-    return head
-
-
-def _latest(uow: UnitOfWork, run: str) -> VersionHead:
-    versions = uow.billing_runs.versions(run)
-    if not versions:
-        raise Conflict(
-            f"run {run} has no version yet",
-            hint=f"songlo collector billing make {run}",
-            code="no_version",
-        )
-    return versions[-1]
-
-
-def _refuse_exported(uow: UnitOfWork, head: RunHead) -> None:
-    if uow.billing_runs.export_of(head.run) is not None:
-        raise Conflict(
-            f"run {head.run} is exported and stays as it is",
-            hint="what has changed since becomes a line of the next run",
-            code="run_exported",
-        )
-
-
 def _changed_meanwhile(run: str) -> Conflict:
     return Conflict(
         f"somebody made another version of run {run} meanwhile",
         hint="look at it, and make a version again if it is needed",
         code="changed_meanwhile",
     )
-
-
-def _answered(by_whom: Acting) -> tuple[str, datetime, str]:
-    """Who, when and why; raises InvalidRequest without a reason."""
-    reason = by_whom.reason
-    if not reason.strip() or len(reason) > REASON_CHARS_MAX:
-        raise InvalidRequest(
-            f"a reason has 1 to {REASON_CHARS_MAX} characters",
-            hint="say why, for whoever asks in ten years",
-        )
-    return by_whom.actor, by_whom.now, reason
 
 
 def _hashed_head(

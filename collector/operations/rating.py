@@ -28,6 +28,7 @@ from collector.billing.values import LineQuality
 from collector.civil import civil_day, day_start
 from collector.errors import InvalidRequest
 from collector.ledger import Ledger, UnitOfWork
+from collector.ledger.findings import ManualKind
 from collector.ledger.nearest import NearestRead
 from collector.operations.indices import BALANCE_WINDOW
 from collector.operations.registry_history import unknown_book
@@ -35,6 +36,12 @@ from collector.operations.snapshots import get_snapshot, snapshot_lines
 
 # Meters asked for one by one; for more, asking for all of them at once is quicker.
 METERS_ASKED_MAX = 50
+
+_ENTERED = {
+    ManualKind.HAND: LineQuality.ACTUAL,
+    ManualKind.EDIT: LineQuality.SUBSTITUTED,
+    ManualKind.ESTIMATE: LineQuality.ESTIMATED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,7 @@ def rate_snapshot(  # noqa: PLR0913  one parameter per fact
             raise unknown_book(book)
         facts = make_facts(uow.registry.load(), contracts, lines, period, head.station, zone)
         days = tariffs.price_changes(*period) if split is PriceSplit.INDEX else ()
-        facts = replace(facts, day_indices=_day_indices(uow, facts, days, head.station))
+        facts = replace(facts, day_indices=day_indices(uow, facts, days, head.station))
     prepared = prepare(facts, book)
     previews: list[BillPreview] = []
     compared: list[BillPreview] = []
@@ -117,7 +124,7 @@ def rate_snapshot(  # noqa: PLR0913  one parameter per fact
     return RatedSnapshot(previews, compared, refused)
 
 
-def _day_indices(
+def day_indices(
     uow: UnitOfWork, facts: Facts, price_changes: Iterable[date], station: str | None
 ) -> dict[str, list[DayIndex]]:
     """The indices at 00:00 of the days at which bills may be cut, by point."""
@@ -144,6 +151,14 @@ def _day_indices(
                 quality = LineQuality.ACTUAL if read.actual else LineQuality.SUBSTITUTED
                 index = DayIndex(serial, read.register, day, read.value, read.at, quality)
                 found.setdefault(read.point, []).append(index)
+        for entered in uow.manual_indices.standing(sorted(meters), midnight, midnight):
+            # What people put in for an instant stands before what was read near it.
+            if entered.value is not None:
+                of_point = found.setdefault(entered.point, [])
+                key = (entered.meter, entered.register, day)
+                of_point[:] = [one for one in of_point if (one.meter, one.register, one.day) != key]
+                quality = _ENTERED[entered.kind]
+                of_point.append(DayIndex(*key, entered.value, midnight, quality))
     return found
 
 

@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 from collector.balance.settings import LossSettings
 from collector.civil import civil_day, zone_info
 from collector.ledger import Ledger
+from collector.operations.billing_settings import BillingRules, default_rules
 from collector.operations.commands import Sender
 from collector.readings.port import ReadingStore
 from collector.web.wrong_keys import WrongKeys
@@ -26,7 +27,8 @@ class Context:
     """The parts that requests share; all of them are safe to use from several threads.
 
     `intake` tells, by part of it, what is wrong, empty where nothing is; None in a process that
-    takes no batches. `sender` sends commands to gateways; without it they are refused.
+    takes no batches. `sender` sends commands to gateways; without it they are refused. `billing` is
+    as the collector file has it.
     """
 
     ledger: Ledger
@@ -39,11 +41,17 @@ class Context:
     command_lifetime_s: int = 120
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
     loss_settings: LossSettings = field(default_factory=LossSettings)
+    billing: BillingRules | None = None
 
     @property
     def zone_info(self) -> ZoneInfo:
         """The utility's zone, in which days begin and end."""
         return zone_info(self.zone)
+
+    @property
+    def rules(self) -> BillingRules:
+        """By what runs are billed and their bills rated; what is shipped where nothing is said."""
+        return self.billing or default_rules(self.zone)
 
     def today(self) -> date:
         """The present civil day."""

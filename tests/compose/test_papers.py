@@ -138,7 +138,7 @@ def test_commands_that_papers_name_exist_with_their_options() -> None:
     for paper in PAPERS:
         for call in re.findall(pattern, paper.read_text(encoding="utf-8")):
             words = call.split()
-            there = [" ".join(words[:count]) for count in (3, 2, 1)]
+            there = [" ".join(words[:count]) for count in (4, 3, 2, 1)]
             command = next((command for command in there if command in options), None)
             assert command, f"{paper.name}: songlo {call}"
             for option in re.findall(r"(?<!\S)--[a-z-]+", call):

@@ -4,7 +4,7 @@ It joins values; it must not know prices, nor where anything is kept. A contract
 billed is told with its reason, and does not keep others from theirs.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -62,8 +62,9 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Bills that depend on each other: a point's and those of the sub-meters behind it."""
+    """Bills that depend on each other: those of the point `root` and the sub-meters behind it."""
 
+    root: str
     bills: tuple[BillDeterminants, ...]
 
 
@@ -80,7 +81,9 @@ class Facts:
     """What bills are made from, by what it is looked up by. `period` are civil days.
 
     `here` are the points that the snapshot is about, `periods` those of each book that end in the
-    month in which it ends.
+    month in which it ends. Of a billing run, `starts` has the points that go on from before the
+    period, `held` those that were left out, and indices have `decimals` of a kWh (behind a
+    multiplier `decimals_transformed`).
     """
 
     registry: Registry
@@ -95,6 +98,14 @@ class Facts:
     here: frozenset[str]
     zone: str
     day_indices: Mapping[str, Sequence[DayIndex]] = field(default_factory=dict)
+    starts: Mapping[str, date] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
+    decimals: int = 0
+    decimals_transformed: int = 0
+
+    def first_day(self, point: str) -> date:
+        """The day from which a point is billed: the period's first, or an earlier one."""
+        return min(self.starts.get(point, self.period[0]), self.period[0])
 
     @property
     def bounds(self) -> tuple[datetime, datetime]:
@@ -150,17 +161,21 @@ def cut_days(facts: Facts, contract: Contract) -> tuple[date, ...]:
         *(() if contract.to_at is None else (contract.to_at,)),
     ]
     found = {civil_day(at, facts.zone) for at in dated}
-    return tuple(sorted(day for day in found if facts.period[0] < day < facts.period[1]))
+    first = facts.first_day(contract.point)
+    # Who goes on from before the period may have a sub-meter that does not, or be one.
+    found.add(facts.period[0])
+    return tuple(sorted(day for day in found if first < day < facts.period[1]))
 
 
 def contracts_within(facts: Facts) -> list[Contract]:
     """The contracts that are in force at some time of the period."""
     from_at, to_at = facts.bounds
+    begins = {point: day_start(facts.first_day(point), facts.zone) for point in facts.starts}
     return [
         row
         for of_point in facts.contracts.values()
         for row in of_point
-        if row.from_at < to_at and (row.to_at is None or row.to_at > from_at)
+        if row.from_at < to_at and (row.to_at is None or row.to_at > begins.get(row.point, from_at))
     ]
 
 
@@ -170,6 +185,17 @@ def prepare(facts: Facts, book: str | None = None) -> Prepared:
     A family of which one bill cannot be made has none: its energies are taken from one another.
     """
     found = Prepared()
+    for family, refused in families(facts, book):
+        if family is not None:
+            found.families.append(family)
+        found.refused += refused
+    return found
+
+
+def families(
+    facts: Facts, book: str | None = None
+) -> Iterator[tuple[Family | None, Sequence[Refusal]]]:
+    """Each family, or the refusals in its place, as they are consumed; see `prepare`."""
     by_root: dict[str, list[str]] = {}
     of_point: dict[str, list[Contract]] = {}
     for contract in contracts_within(facts):
@@ -187,16 +213,15 @@ def prepare(facts: Facts, book: str | None = None) -> Prepared:
         places_of = [places[name] for name in names]
         if book is not None and all(one is None or one.book != book for one in places_of):
             continue
-        _add_family(found, facts, names, of_point)
-    return found
+        yield _family(facts, root, names, of_point)
 
 
-def _add_family(
-    found: Prepared,
+def _family(
     facts: Facts,
+    root: str,
     names: Sequence[str],
     of_point: Mapping[str, Sequence[Contract]],
-) -> None:
+) -> tuple[Family | None, Sequence[Refusal]]:
     bills: list[BillDeterminants] = []
     refused: list[Refusal] = []
     for name in names:
@@ -211,20 +236,19 @@ def _add_family(
             except RatingError as error:
                 refused.append(Refusal(name, contract.contract, error))
     if not refused:
-        found.families.append(Family(tuple(bills)))
-        return
-    found.refused += refused
+        return Family(root, tuple(bills)), ()
     first = refused[0]
     for bill in bills:
         waiting = NotRatable(
             f"contract {bill.bill} waits for {first.contract or first.point}",
             hint="their energies are taken from one another: put the other one right",
         )
-        found.refused.append(Refusal(bill.points[0].point, bill.bill, waiting))
+        refused.append(Refusal(bill.points[0].point, bill.bill, waiting))
+    return None, refused
 
 
 def _bill(facts: Facts, contract: Contract) -> BillDeterminants:
-    first, last = facts.period
+    first, last = facts.first_day(contract.point), facts.period[1]
     from_day = max(first, civil_day(contract.from_at, facts.zone))
     to_day = last if contract.to_at is None else min(last, civil_day(contract.to_at, facts.zone))
     terms = contract_terms(
@@ -316,6 +340,11 @@ def _of_days(terms: Sequence[Terms], from_day: date, to_day: date) -> tuple[Term
 def _point(
     facts: Facts, contract: Contract, terms: Sequence[Terms], days: tuple[date, date]
 ) -> PointDeterminants:
+    if contract.point in facts.held:
+        raise NotRatable(
+            f"{contract.point} is left out of this run",
+            hint="a later run bills it from where it was billed to",
+        )
     parent = facts.registry.points[contract.point].parent
     if parent is not None and facts.registry.points[parent].role in _UNBILLED:
         parent = None  # there is no bill to take it from
@@ -331,6 +360,8 @@ def _point(
         roll_overs_wh={
             line.meter: facts.registry.meters[line.meter].roll_over_wh for line in lines
         },
+        decimals=facts.decimals,
+        decimals_transformed=facts.decimals_transformed,
     )
     if metered == days:
         return found
@@ -342,7 +373,10 @@ def _metered_days(
     facts: Facts, lines: Sequence[SnapshotLine], days: tuple[date, date]
 ) -> tuple[date, date]:
     """The period, or the contract's own days at an end beyond which nothing was counted."""
-    from_day, to_day = facts.period
+    from_day, to_day = (
+        facts.first_day(lines[0].point) if lines else facts.period[0],
+        facts.period[1],
+    )
     starts = [line.read_from_at for line in lines if line.read_from_at is not None]
     ends = [line.read_to_at for line in lines if line.read_to_at is not None]
     if starts and min(starts) >= day_start(days[0], facts.zone):

@@ -83,21 +83,25 @@ def point_determinants(  # noqa: PLR0913  one parameter per fact
     day_indices: Sequence[DayIndex] = (),
     roll_overs_wh: Mapping[str, int | None] | None = None,
     decimals: int = 0,
+    decimals_transformed: int | None = None,
 ) -> PointDeterminants:
     """The determinants of a point from its lines of a snapshot of the same days.
 
     `day_indices` are indices within the period at which it may be cut; those of other meters than
     the lines' are ignored. `roll_overs_wh` is each meter's modulus, needed for a line that rolled
-    over. `decimals` of a kWh are billed (0; up to 3 for meters behind transformers).
+    over. `decimals` of a kWh are billed (0 to 3), `decimals_transformed` behind a multiplier.
 
     Raises NotRatable for a line without consumption, DeterminantsFault for what cannot be.
     """
+    behind = decimals if decimals_transformed is None else decimals_transformed
     assert 0 <= decimals <= DECIMALS_MAX
+    assert 0 <= behind <= DECIMALS_MAX
     moduli = roll_overs_wh or {}
     by_register: dict[str, list[Stretch]] = {}
     for line in lines:
         if line.point == point:
-            found = stretch_of(line, moduli.get(line.meter), decimals)
+            places = decimals if line.multiplier == 1 else behind
+            found = stretch_of(line, moduli.get(line.meter), places)
             by_register.setdefault(line.register, []).append(found)
     if not by_register:
         raise NotRatable(

@@ -91,10 +91,35 @@ class TariffUsed(_Value, frozen=True, kw_only=True):
     sha256: str
 
 
-class BillPreview(_Value, frozen=True, kw_only=True):
+class Adjustment(_Value, frozen=True, kw_only=True):
+    """What an earlier bill would have come to with what is known now, less what it came to.
+
+    `run` is the billing run of that bill, `energy_kwh` the difference (below zero: to be given
+    back), and so are the amounts. `before` and `after` are the lines that differ, by the tariffs
+    in force then and the tax of that bill; the hashes are those of the two previews.
+    """
+
+    run: str
+    from_day: date
+    to_day: date
+    energy_kwh: int
+    before: tuple[EnergyLine, ...]
+    after: tuple[EnergyLine, ...]
+    amount_vnd: int
+    vat_percent_hundredths: int
+    vat_vnd: int
+    total_vnd: int
+    before_sha256: str
+    after_sha256: str
+    tariffs: tuple[TariffUsed, ...]
+
+
+# `omit_defaults`: a bill without adjustments has the same bytes as before there were any.
+class BillPreview(_Value, frozen=True, kw_only=True, omit_defaults=True):
     """What a bill comes to, in whole đồng: lines, tax and total, and everything they rest on.
 
-    `what_if` names the price table that was taken in place of those in force, if any.
+    `what_if` names the price table that was taken in place of those in force, if any. `total_vnd`
+    counts adjustments of earlier bills in; the other sums are of this period alone.
     """
 
     bill: str
@@ -114,6 +139,12 @@ class BillPreview(_Value, frozen=True, kw_only=True):
     vat_vnd: int
     total_vnd: int
     tariffs: tuple[TariffUsed, ...]
+    adjustments: tuple[Adjustment, ...] = ()
+
+    @property
+    def adjustments_vnd(self) -> int:
+        """What is charged (below zero: given back) for earlier bills, tax included."""
+        return sum(one.total_vnd for one in self.adjustments)
 
 
 _CANONICAL = msgspec.json.Encoder(order="sorted")
@@ -126,4 +157,9 @@ def canonical_json(preview: BillPreview) -> bytes:
 
 def preview_hash(preview: BillPreview) -> str:
     """The hexadecimal SHA-256 of the canonical JSON."""
-    return hashlib.sha256(canonical_json(preview)).hexdigest()
+    return hash_of(canonical_json(preview))
+
+
+def hash_of(canonical: bytes) -> str:
+    """The hash of a preview that is in its canonical form already."""
+    return hashlib.sha256(canonical).hexdigest()

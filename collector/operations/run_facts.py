@@ -1,0 +1,137 @@
+"""What is known of a billing run when somebody does something with it; and what forbids it.
+
+`billing_runs.py` and `run_decisions.py` change runs, `bills.py` makes bills of them; here they ask.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from collector.billing.gates import UNACCEPTABLE, Cause, RunException, exceptions
+from collector.billing.run_values import RunHead, RunLine, VersionHead
+from collector.errors import Conflict, InvalidRequest, NotFound
+from collector.ledger import UnitOfWork
+from collector.ledger.billing_runs import ActKind
+from collector.operations.billing_lines import BilledBy, points_of
+from collector.vee.values import Severity
+
+REASON_CHARS_MAX = 500
+
+# A year before, give or take: billing days move, and a read may be a day off.
+_YEAR = timedelta(days=365)
+_YEAR_OFF = timedelta(days=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """Who does something, why, and when. The reason has 1 to 500 characters."""
+
+    actor: str
+    now: datetime
+    reason: str = ""
+
+
+def answered(by_whom: Acting) -> tuple[str, datetime, str]:
+    """Who, when and why; raises InvalidRequest without a reason."""
+    reason = by_whom.reason
+    if not reason.strip() or len(reason) > REASON_CHARS_MAX:
+        raise InvalidRequest(
+            f"a reason has 1 to {REASON_CHARS_MAX} characters",
+            hint="say why, for whoever asks in ten years",
+        )
+    return by_whom.actor, by_whom.now, reason
+
+
+def run_head(uow: UnitOfWork, run: str) -> RunHead:
+    """A run. Raises NotFound."""
+    head = uow.billing_runs.get(run)
+    if head is None:
+        raise NotFound(f"there is no run {run!r}", hint="songlo collector billing list")
+    return head
+
+
+def latest_version(uow: UnitOfWork, run: str) -> VersionHead:
+    """A run's latest version. Raises Conflict where it has none."""
+    versions = uow.billing_runs.versions(run)
+    if not versions:
+        raise Conflict(
+            f"run {run} has no version yet",
+            hint=f"songlo collector billing make {run}",
+            code="no_version",
+        )
+    return versions[-1]
+
+
+def refuse_exported(uow: UnitOfWork, head: RunHead) -> None:
+    """Raises Conflict where a run is exported."""
+    if uow.billing_runs.export_of(head.run) is not None:
+        raise Conflict(
+            f"run {head.run} is exported and stays as it is",
+            hint="what has changed since becomes a line of the next run",
+            code="run_exported",
+        )
+
+
+def exceptions_of(
+    uow: UnitOfWork, head: RunHead, lines: Sequence[RunLine], by: BilledBy
+) -> list[RunException]:
+    """What somebody must look at in a version's lines."""
+    points = {line.point for line in lines}
+    since = min((line.from_at for line in lines), default=head.from_at)
+    closings = uow.billing_runs.closings(points_of(uow, head))
+    last = {(one.run, one.line.point) for one in closings}
+    before = [
+        line
+        for run in sorted({one.run for one in closings})
+        if (export := uow.billing_runs.export_of(run)) is not None
+        for line in uow.billing_runs.lines(run, export.version)
+        if (run, line.point) in last
+    ]
+    a_year_ago = head.to_at - _YEAR
+    year = uow.billing_runs.ended_between(points, a_year_ago - _YEAR_OFF, a_year_ago + _YEAR_OFF)
+    found = exceptions(lines, before, by.gate, year, uow.billing_runs.marks(head.run))
+    for stored in uow.findings.of_points(points, since, head.to_at):
+        of_read = stored.finding
+        if stored.open and of_read.severity is Severity.BLOCK:
+            found.append(
+                RunException(
+                    of_read.point,
+                    of_read.register,
+                    Cause.FINDING,
+                    blocks=True,
+                    detail=f"{of_read.rule} {stored.id}",
+                )
+            )
+    return found
+
+
+def undecided(
+    uow: UnitOfWork, found: Iterable[RunException], version: VersionHead
+) -> list[RunException]:
+    """Those that block and that nobody has answered for in this version."""
+    causes = {
+        Cause(act.subject)
+        for act in uow.billing_runs.acts(version.run)
+        if act.act is ActKind.ACCEPT and act.version == version.version
+    }
+    accepted = uow.billing_runs.accepted(version.run, version.version)
+    return [
+        one
+        for one in found
+        if one.blocks
+        and (one.cause in UNACCEPTABLE or (one.cause not in causes and one.key not in accepted))
+    ]
+
+
+def refuse_open(uow: UnitOfWork, found: Iterable[RunException], version: VersionHead) -> None:
+    """Raises Conflict while exceptions are undecided."""
+    blocking = Counter(one.cause for one in undecided(uow, found, version))
+    if blocking:
+        counts = ", ".join(f"{cause.value} {count}" for cause, count in sorted(blocking.items()))
+        raise Conflict(
+            f"exceptions that nobody has answered for: {counts}",
+            hint="songlo collector billing exceptions; then accept a cause, decide the findings, "
+            "or exclude the points",
+            code="exceptions_open",
+        )
