@@ -36,7 +36,8 @@ from collector.ledger.findings import (
 from collector.operations import vee
 from collector.operations.commands import Sender
 from collector.operations.daily import DAY
-from collector.operations.findings import DecidedAt, DecideReport, Deciding, decide, enter_index
+from collector.operations.deciding import DecidedAt, DecideReport, Deciding
+from collector.operations.findings import decide, enter_index
 from collector.operations.vee_files import load_limits, translation
 from collector.vee.catalogue import BY_ID
 from collector.vee.estimation.estimate import Method

@@ -12,7 +12,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Join, Select, and_, func, insert, or_, select
 
 from collector.ledger.statements import upsert
-from collector.ledger.tables import finding_decisions, findings, manual_indices, points
+from collector.ledger.tables import (
+    finding_decisions,
+    findings,
+    manual_indices,
+    points,
+    transfers,
+)
 from collector.vee.values import Fact, Finding, Severity
 
 # How many names one statement has.
@@ -108,6 +114,7 @@ class NewDecision:
     at: datetime
     reason: str
     manual_index: int | None = None
+    command: str | None = None  # what a gateway was sent, to read again
 
 
 _FINDING = (
@@ -205,6 +212,7 @@ class FindingRepository:
                 "at": one.at,
                 "reason": one.reason,
                 "manual_index": one.manual_index,
+                "command": one.command,
             }
             for one in decisions
         ]
@@ -215,14 +223,24 @@ class FindingRepository:
         """All that was decided of a finding, oldest first."""
         c = finding_decisions.c
         rows = self._connection.execute(
-            select(c.finding, c.decision, c.author, c.at, c.reason, c.manual_index)
+            select(c.finding, c.decision, c.author, c.at, c.reason, c.manual_index, c.command)
             .where(c.finding == finding_id)
             .order_by(c.id)
         )
         return [
-            NewDecision(finding, Decision(decision), author, at, reason, manual)
-            for finding, decision, author, at, reason, manual in rows
+            NewDecision(finding, Decision(decision), author, at, reason, manual, command)
+            for finding, decision, author, at, reason, manual, command in rows
         ]
+
+    def decided(self, author: str, at: datetime) -> list[NewDecision]:
+        """What somebody decided at an instant: one request's decisions, in their order."""
+        c = finding_decisions.c
+        rows = self._connection.execute(
+            select(c.finding, c.decision, c.author, c.at, c.reason, c.manual_index, c.command)
+            .where(c.author == author, c.at == _at(at))
+            .order_by(c.id)
+        )
+        return [NewDecision(row[0], Decision(row[1]), *row[2:]) for row in rows]
 
 
 class ManualIndexRepository:
@@ -253,6 +271,46 @@ class ManualIndexRepository:
             insert(manual_indices).values(values).returning(manual_indices.c.id)
         ).scalar_one()
         return found
+
+    def get(self, number: int) -> ManualIndex | None:
+        """One by its id."""
+        row = self._connection.execute(
+            select(*_MANUAL).where(manual_indices.c.id == number)
+        ).one_or_none()
+        return None if row is None else _manual(row)
+
+    def of_meter(
+        self, meter: str, from_at: datetime, to_at: datetime
+    ) -> list[tuple[int, ManualIndex]]:
+        """All that was ever put in for a meter with from_at <= at < to_at, with ids."""
+        c = manual_indices.c
+        rows = self._connection.execute(
+            select(c.id, *_MANUAL)
+            .where(c.meter == meter, c.at >= _at(from_at), c.at < _at(to_at))
+            .order_by(c.id)
+        )
+        return [(row[0], _manual(row[1:])) for row in rows]
+
+    def standing_ids(
+        self, meters: Collection[str], from_at: datetime, to_at: datetime
+    ) -> dict[tuple[str, str, datetime], tuple[int, ManualIndex]]:
+        """Edits and estimates that count with from_at <= at <= to_at: the newest, with its id."""
+        c = manual_indices.c
+        newest: dict[tuple[str, str, datetime], tuple[int, ManualIndex]] = {}
+        for part in _parts(meters):
+            rows = self._connection.execute(
+                select(c.id, *_MANUAL)
+                .where(
+                    c.meter.in_(part),
+                    c.at.between(_at(from_at), _at(to_at)),
+                    c.kind != ManualKind.HAND.value,
+                )
+                .order_by(c.id)
+            )
+            for row in rows:
+                one = _manual(row[1:])
+                newest[one.meter, one.register, one.at] = row[0], one
+        return {key: pair for key, pair in newest.items() if pair[1].value is not None}
 
     def standing(
         self, meters: Collection[str], from_at: datetime, to_at: datetime
@@ -349,7 +407,7 @@ def _conditions(wanted: FindingFilter) -> Iterator[ColumnElement[bool]]:
     if wanted.ids is not None:
         yield c.id.in_(sorted(wanted.ids))
     if wanted.station is not None:
-        yield c.point.in_(select(points.c.point).where(points.c.station == wanted.station))
+        yield _station_then() == wanted.station
     if wanted.from_at is not None:
         yield c.to_at >= wanted.from_at
     if wanted.to_at is not None:
@@ -358,6 +416,26 @@ def _conditions(wanted: FindingFilter) -> Iterator[ColumnElement[bool]]:
         decision = finding_decisions.c.decision
         waiting = or_(decision.is_(None), decision.in_(sorted(OPEN)))
         yield waiting if wanted.open else and_(decision.is_not(None), decision.not_in(sorted(OPEN)))
+
+
+def _station_then() -> Any:  # noqa: ANN401  SQLAlchemy's own types say no more
+    """Where a finding's point was when the finding ends, transfers counted."""
+    t = transfers.c
+    moved = (
+        select(t.station)
+        .where(t.point == findings.c.point, t.from_at <= findings.c.to_at)
+        .order_by(t.from_at.desc(), t.version.desc())
+        .limit(1)
+        .correlate(findings)
+        .scalar_subquery()
+    )
+    first = (
+        select(points.c.station)
+        .where(points.c.point == findings.c.point)
+        .correlate(findings)
+        .scalar_subquery()
+    )
+    return func.coalesce(moved, first)
 
 
 def _stored(row: Sequence[Any]) -> StoredFinding:

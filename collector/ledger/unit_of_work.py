@@ -41,6 +41,7 @@ from collector.ledger.registry import RegistryRepository
 from collector.ledger.registry_pages import RegistryPages
 from collector.ledger.schema import current_revision, head_revision, upgrade
 from collector.ledger.snapshots import SnapshotRepository
+from collector.ledger.vee_facts import VeeFactRepository
 
 # How long a writer waits for another one, in milliseconds. A group of batches commits in tens of
 # milliseconds; a registry import of 10,000 meters in a few seconds.
@@ -88,6 +89,7 @@ class UnitOfWork:
         self.daily_reads = DailyReadRepository(connection)
         self.findings = FindingRepository(connection)
         self.manual_indices = ManualIndexRepository(connection)
+        self.vee_facts = VeeFactRepository(connection)
 
 
 class Ledger:
