@@ -13,8 +13,10 @@ from starlette.responses import JSONResponse
 from collector.api.routes import (
     audit,
     commands,
+    findings,
     fleet,
     health,
+    indices,
     losses,
     readings,
     registry,
@@ -57,6 +59,8 @@ def create_app(context: Context, *, session_secret: bytes | None = None) -> Fast
     v1 = APIRouter(prefix="/v1", responses=problems.responses(401, 403, 422, 429, 503))
     for part in (snapshots, registry, losses, readings, states, fleet, commands, audit):
         v1.include_router(part.router)
+    for vee_part in (findings, indices):
+        v1.include_router(vee_part.router)
     app.include_router(v1)
     app.include_router(health.router)
     app.add_api_route(

@@ -20,6 +20,7 @@ from collector.ledger.tables import (
     transfers,
 )
 from collector.vee.values import Fact, Finding, Severity
+from contract.registers import IMPORT_ACTIVE
 
 # How many names one statement has.
 NAMES_MAX = 500
@@ -202,8 +203,8 @@ class FindingRepository:
             found += [_stored(row) for row in self._connection.execute(query)]
         return found
 
-    def decide(self, decisions: Collection[NewDecision]) -> None:
-        """Add decisions; the newest of a finding says how it stands."""
+    def decide(self, decisions: Collection[NewDecision]) -> tuple[int, int]:
+        """Add decisions; the newest of a finding says how it stands. The first and last number."""
         rows = [
             {
                 "finding": one.finding,
@@ -216,8 +217,11 @@ class FindingRepository:
             }
             for one in decisions
         ]
-        if rows:
-            self._connection.execute(insert(finding_decisions), rows)
+        if not rows:
+            return 0, 0
+        added = insert(finding_decisions).returning(finding_decisions.c.id)
+        numbers = self._connection.execute(added, rows).scalars().all()
+        return min(numbers), max(numbers)
 
     def history(self, finding_id: int) -> list[NewDecision]:
         """All that was decided of a finding, oldest first."""
@@ -232,12 +236,12 @@ class FindingRepository:
             for finding, decision, author, at, reason, manual, command in rows
         ]
 
-    def decided(self, author: str, at: datetime) -> list[NewDecision]:
-        """What somebody decided at an instant: one request's decisions, in their order."""
+    def decided(self, author: str, first: int, last: int) -> list[NewDecision]:
+        """What somebody decided, from one decision's number to another's."""
         c = finding_decisions.c
         rows = self._connection.execute(
             select(c.finding, c.decision, c.author, c.at, c.reason, c.manual_index, c.command)
-            .where(c.author == author, c.at == _at(at))
+            .where(c.id.between(first, last), c.author == author)
             .order_by(c.id)
         )
         return [NewDecision(row[0], Decision(row[1]), *row[2:]) for row in rows]
@@ -271,6 +275,13 @@ class ManualIndexRepository:
             insert(manual_indices).values(values).returning(manual_indices.c.id)
         ).scalar_one()
         return found
+
+    def near(
+        self, meters: Collection[str], from_at: datetime, to_at: datetime
+    ) -> list[ManualIndex]:
+        """What counts of the import register with from_at <= at <= to_at."""
+        found = self.standing(meters, from_at, to_at)
+        return [one for one in found if one.register == IMPORT_ACTIVE]
 
     def get(self, number: int) -> ManualIndex | None:
         """One by its id."""

@@ -4,10 +4,9 @@ It brings together the queue, estimation and commands; it must not judge a read,
 estimate itself.
 """
 
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from collector.errors import Conflict, InvalidRequest, NotFound
 from collector.ledger import Ledger, UnitOfWork
@@ -41,8 +40,6 @@ SHOWN_MAX = 500
 _IDS_MAX = 500
 
 _Planned = list[tuple[StoredFinding, list[ManualIndex]]]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 def decide(
@@ -64,8 +61,6 @@ def decide(
         # Whoever names a finding is told that it is decided, not that there is none.
         wanted = replace(wanted, open=None)
     report = DecideReport(written=not dry_run)
-    # Decisions of one request are known by author and instant, which is kept in milliseconds.
-    place = replace(place, now=_to_millisecond(place.now))
     with ledger.read() as uow:
         earlier = None if place.once is None else uow.idempotency.find(place.once, place.now)
         if earlier is not None:
@@ -84,14 +79,23 @@ def decide(
     commands: Mapping[str, str] = {}
     if deciding.decision is Decision.RE_READ:
         planned, commands = _send(ledger, planned, deciding, place, report)
-    with ledger.begin() as uow:
-        if place.once is not None:
-            subject = f"{(place.now - _EPOCH) // _MILLISECOND} {secrets.token_hex(4)}"
-            earlier = uow.idempotency.claim(place.once, subject, place.now)
-        if earlier is not None:
-            return _decided_then(uow, deciding.actor, earlier)
-        _write(uow, planned, deciding, place.now, (report, commands))
+    try:
+        with ledger.begin() as uow:
+            numbers = _write(uow, planned, deciding, place.now, (report, commands))
+            _claim(uow, place, numbers)
+    except _DoneBeforeError as before:
+        with ledger.read() as uow:
+            return _decided_then(uow, deciding.actor, before.subject)
     return report
+
+
+def _claim(uow: UnitOfWork, place: DecidedAt, numbers: tuple[int, int]) -> None:
+    """Note what the request made. Raises _DoneBeforeError where it was made by another one."""
+    if place.once is not None:
+        subject = f"{numbers[0]} {numbers[1]}"
+        earlier = uow.idempotency.claim(place.once, subject, place.now)
+        if earlier is not None:
+            raise _DoneBeforeError(earlier)
 
 
 def _send(
@@ -147,14 +151,10 @@ def show_finding(ledger: Ledger, number: int, now: datetime) -> ShownFinding:
         )
 
 
-def _to_millisecond(at: datetime) -> datetime:
-    return at - timedelta(microseconds=at.microsecond % 1000)
-
-
 def _decided_then(uow: UnitOfWork, actor: str, subject: str) -> DecideReport:
-    """What an earlier request decided, found again by author and instant."""
-    at = datetime.fromtimestamp(0, tz=UTC) + int(subject.split(maxsplit=1)[0]) * _MILLISECOND
-    found = uow.findings.decided(actor, at)
+    """What an earlier request decided."""
+    first, last = map(int, subject.split())
+    found = uow.findings.decided(actor, first, last)
     report = DecideReport(written=True, again=True)
     report.decided = [one.finding for one in found]
     report.commands = list(dict.fromkeys(one.command for one in found if one.command is not None))
@@ -186,15 +186,15 @@ def enter_index(ledger: Ledger, new: ManualIndex, now: datetime, once: Once | No
         with ledger.begin() as uow:
             return _enter(uow, new, now, once)
     except _DoneBeforeError as before:
-        return before.number
+        return int(before.subject)
 
 
 class _DoneBeforeError(Exception):
-    """The index was entered by an earlier request; what this one wrote is rolled back."""
+    """An earlier request did the same; what this one wrote is rolled back."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+    def __init__(self, subject: str) -> None:
+        super().__init__(subject)
+        self.subject = subject
 
 
 def _enter(uow: UnitOfWork, new: ManualIndex, now: datetime, once: Once | None) -> int:
@@ -207,7 +207,7 @@ def _enter(uow: UnitOfWork, new: ManualIndex, now: datetime, once: Once | None) 
     number = uow.manual_indices.add(new)
     earlier = None if once is None else uow.idempotency.claim(once, str(number), now)
     if earlier is not None:
-        raise _DoneBeforeError(int(earlier))
+        raise _DoneBeforeError(earlier)
     detail = {
         "kind": new.kind.value,
         "register": new.register,
@@ -293,7 +293,7 @@ def _write(
     deciding: Deciding,
     now: datetime,
     told: tuple[DecideReport, Mapping[str, str]],
-) -> None:
+) -> tuple[int, int]:
     """Put in indices and decisions, of findings that nobody has decided meanwhile."""
     report, commands = told
     still = _still_open(uow, [stored.id for stored, _ in planned])
@@ -318,7 +318,7 @@ def _write(
                 commands.get(stored.finding.meter),
             )
         )
-    uow.findings.decide(decisions)
+    numbers = uow.findings.decide(decisions)
     if decisions:
         detail = {
             "findings": len(decisions),
@@ -332,6 +332,7 @@ def _write(
         action = f"vee.{deciding.decision.value}"
         subject = f"{decisions[0].finding}" if len(decisions) == 1 else "several"
         uow.audit.add(AuditEntry(now, deciding.actor, action, subject, detail))
+    return numbers
 
 
 def _still_open(uow: UnitOfWork, ids: Collection[int]) -> set[int]:

@@ -16,7 +16,9 @@ from starlette.requests import HTTPConnection
 from collector.civil import civil_day, zone_info
 from collector.ledger import Ledger
 from collector.operations.commands import Sender
+from collector.operations.vee_files import load_limits
 from collector.readings.port import ReadingStore
+from collector.vee.limits import LimitsBook
 from collector.web.wrong_keys import WrongKeys
 
 
@@ -25,7 +27,8 @@ class Context:
     """The parts that requests share; all of them are safe to use from several threads.
 
     `intake` tells, by part of it, what is wrong, empty where nothing is; None in a process that
-    takes no batches. `sender` sends commands to gateways; without it they are refused.
+    takes no batches. `sender` sends commands to gateways; without it they are refused. `limits` are
+    those of validation.
     """
 
     ledger: Ledger
@@ -36,6 +39,7 @@ class Context:
     intake: Callable[[], Mapping[str, str]] | None = None
     sender: Sender | None = None
     command_lifetime_s: int = 120
+    limits: Callable[[], LimitsBook] = lambda: load_limits(None)
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
 
     @property

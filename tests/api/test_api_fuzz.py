@@ -6,6 +6,7 @@ a failure is the same on every machine.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from typing import Any, cast
 
 import pytest
@@ -22,9 +23,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from collector.api.app import create_app
+from collector.operations.vee import VeeRun, run_vee
+from collector.operations.vee_files import load_limits
 from collector.web.context import Context
 from tests.api.server import serve
-from tests.api.world import GATEWAY, NOW, STATION, World, world
+from tests.api.world import GATEWAY, NOW, STATION, ZONE, World, world
 
 EXAMPLES = 16
 SEED = 20261124
@@ -49,6 +52,8 @@ class Broker:
 def utility(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with world(tmp_path_factory.mktemp("fuzz")) as made:
         made.app = create_app(replace(made.app.state.context, sender=Broker()))
+        days = VeeRun(date(2026, 1, 1), date(2026, 1, 10), ZONE, load_limits(None))
+        assert run_vee(made.ledger, days, actor="test", now=NOW).new > 0
         yield made
 
 
@@ -64,7 +69,7 @@ SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = [(method, path) for path, methods in DOCUMENT["paths"].items() for method in methods]
 
 # Names that exist, so that requests get further than to "not found".
-NAMES = {"station": STATION, "gateway": GATEWAY, "serial": "2026000101"}
+NAMES = {"station": STATION, "gateway": GATEWAY, "serial": "2026000101", "finding": 1}
 
 
 # What takes nothing cannot be asked wrongly.
