@@ -29,6 +29,7 @@ class Cause(StrEnum):
     FROM_NOTHING = "from_nothing"
     STOPPED = "stopped"
     FINDING = "finding"
+    PUT_IN = "put_in"  # a person's edit or estimate stands for an end of the line
 
 
 @dataclass(frozen=True, slots=True)

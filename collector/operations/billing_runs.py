@@ -30,6 +30,7 @@ from collector.operations.billing_lines import (
     billed_lines,
     chain_now,
     points_of,
+    put_in,
 )
 from collector.operations.registry import unknown_station
 from collector.operations.registry_history import unknown_book
@@ -400,7 +401,8 @@ def _chain_faults(uow: UnitOfWork) -> list[str]:
 def _exceptions(
     uow: UnitOfWork, head: RunHead, lines: Sequence[RunLine], by: BilledBy
 ) -> list[RunException]:
-    points = {line.point for line in lines}
+    # What was found of a point that is left out holds nobody back: nothing of it is billed.
+    points = {line.point for line in lines if line.kind is not LineKind.HELD}
     since = min((line.from_at for line in lines), default=head.from_at)
     closings = uow.billing_runs.closings(points_of(uow, head))
     last = {(one.run, one.line.point) for one in closings}
@@ -411,10 +413,17 @@ def _exceptions(
         for line in uow.billing_runs.lines(run, export.version)
         if (run, line.point) in last
     ]
-    found = exceptions(lines, before, by.gate)
-    for stored in uow.findings.of_points(points, since, head.to_at):
+    found = exceptions(lines, before, by.gate) + put_in(uow, lines)
+    # A closing index is read some time after its instant: what was found of that read counts too.
+    last_read: dict[str, datetime] = {}
+    for line in lines:
+        read_at = max(line.read_to_at or head.to_at, head.to_at)
+        last_read[line.point] = max(last_read.get(line.point, head.to_at), read_at)
+    until = max(last_read.values(), default=head.to_at)
+    for stored in uow.findings.of_points(points, since, until):
         of_read = stored.finding
-        if stored.open and of_read.severity is Severity.BLOCK:
+        is_within = of_read.to_at <= last_read[of_read.point]
+        if stored.open and is_within and of_read.severity is Severity.BLOCK:
             found.append(
                 RunException(
                     of_read.point,

@@ -91,7 +91,8 @@ def subjects(uow: UnitOfWork, run: Asked, station: str) -> Iterator[tuple[Subjec
     found = meter_days(uow, registry, rows, period, run.book)
     refused: dict[str, list[Conflict]] = {}
     meters = {row.meter for row in rows}
-    for one in uow.daily_reads.refused(meters, start, end):
+    # The read that ends the last day comes some time after it.
+    for one in uow.daily_reads.refused(meters, start, end + _LATE):
         refused.setdefault(one.meter, []).append(
             Conflict(one.register, one.at, one.value_kept, one.value_refused)
         )
