@@ -104,6 +104,9 @@ def run(
     first: Annotated[str, typer.Option("--from", help="First day, e.g. 2026-10-20.")],
     last: ToOption = None,
     station: StationOption = None,
+    voltages: Annotated[
+        bool, typer.Option("--voltages", help="Open the reading store, for V16.")
+    ] = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Ask all rules about the daily indices of a period and put what they find in the queue."""
@@ -113,7 +116,7 @@ def run(
         first_day = _day(first)
         last_day = first_day if last is None else _day(last)
         book = load_limits(settings.vee.limits_file)
-        with _store(settings) as store:
+        with _store(settings, wanted=voltages) as store:
             wanted = vee.VeeRun(first_day, last_day, settings.zone, book, station, store)
             report = vee.run_vee(ledger, wanted, actor=actor(), now=system_now(), dry_run=dry_run)
     had = report.days_due - report.days_missing
@@ -305,8 +308,12 @@ def check_limits(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _store(settings: CollectorConfig) -> Iterator[ReadingStore | None]:
-    """The reading store, for voltages; None, and said, where it cannot be opened."""
+def _store(settings: CollectorConfig, *, wanted: bool) -> Iterator[ReadingStore | None]:
+    """The reading store where it is wanted; None, and said, where it cannot be opened."""
+    # Not by itself: while a DuckDB file is open here the collector could not start.
+    if not wanted:
+        yield None
+        return
     try:
         store = open_store(settings)
     except CollectorError as error:
