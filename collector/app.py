@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -228,6 +229,7 @@ def _server(
     from collector.api.app import create_app  # noqa: PLC0415
     from collector.operations.losses import load_settings  # noqa: PLC0415
     from collector.operations.billing_settings import billing_rules  # noqa: PLC0415
+    from collector.operations.vee_files import load_limits  # noqa: PLC0415
     from collector.web.context import Context  # noqa: PLC0415
 
     context = Context(
@@ -241,6 +243,7 @@ def _server(
         command_lifetime_s=(config.commands or CommandsConfig()).lifetime_s,
         loss_settings=load_settings(config.balance.losses_file, config.zone),
         billing=billing_rules(config),
+        limits=partial(load_limits, config.vee.limits_file),
     )
     app = create_app(context)
     return uvicorn.Server(

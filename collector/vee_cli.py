@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from collector.app import open_desk, open_ledger
+from collector.app import open_desk, open_ledger, open_store
 from collector.civil import day_start, format_instant
 from collector.cli_common import (
     ConfigOption,
@@ -24,7 +24,7 @@ from collector.cli_common import (
 )
 from collector.clock import system_now
 from collector.config import CollectorConfig
-from collector.errors import InvalidRequest
+from collector.errors import CollectorError, InvalidRequest
 from collector.ledger import Ledger
 from collector.ledger.findings import (
     Decision,
@@ -36,8 +36,10 @@ from collector.ledger.findings import (
 from collector.operations import vee
 from collector.operations.commands import Sender
 from collector.operations.daily import DAY
-from collector.operations.findings import DecidedAt, DecideReport, Deciding, decide, enter_index
+from collector.operations.deciding import DecidedAt, DecideReport, Deciding
+from collector.operations.findings import decide, enter_index, show_finding
 from collector.operations.vee_files import load_limits, translation
+from collector.readings.port import ReadingStore
 from collector.vee.catalogue import BY_ID
 from collector.vee.estimation.estimate import Method
 from collector.vee.texts import (
@@ -102,6 +104,9 @@ def run(
     first: Annotated[str, typer.Option("--from", help="First day, e.g. 2026-10-20.")],
     last: ToOption = None,
     station: StationOption = None,
+    voltages: Annotated[
+        bool, typer.Option("--voltages", help="Open the reading store, for V16.")
+    ] = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Ask all rules about the daily indices of a period and put what they find in the queue."""
@@ -110,10 +115,10 @@ def run(
         ledger.check_schema()
         first_day = _day(first)
         last_day = first_day if last is None else _day(last)
-        wanted = vee.VeeRun(
-            first_day, last_day, settings.zone, load_limits(settings.vee.limits_file), station
-        )
-        report = vee.run_vee(ledger, wanted, actor=actor(), now=system_now(), dry_run=dry_run)
+        book = load_limits(settings.vee.limits_file)
+        with _store(settings, wanted=voltages) as store:
+            wanted = vee.VeeRun(first_day, last_day, settings.zone, book, station, store)
+            report = vee.run_vee(ledger, wanted, actor=actor(), now=system_now(), dry_run=dry_run)
     had = report.days_due - report.days_missing
     typer.echo(f"meters: {report.meters}; daily indices: {had} of {report.days_due} due")
     for rule in BY_ID:
@@ -183,6 +188,9 @@ def decide_(  # noqa: PLR0913  one parameter per option
     value: Annotated[int | None, typer.Option(min=0, help="The index of an edit, in Wh.")] = None,
     photo: Annotated[str | None, typer.Option(help="Where the photo of the display is.")] = None,
     method: Annotated[_Method | None, typer.Option(help="This method and no other.")] = None,
+    expect: Annotated[
+        int | None, typer.Option(min=0, help="Only if so many can be decided; see --dry-run.")
+    ] = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Decide findings, one by one or all of a filter; exit 1 if any of them could not be."""
@@ -210,12 +218,37 @@ def decide_(  # noqa: PLR0913  one parameter per option
         sends = decision is _Decision.RE_READ and not dry_run
         with _sender(settings, ledger, wanted=sends) as sender:
             place = DecidedAt(
-                load_limits(settings.vee.limits_file), settings.zone, system_now(), sender
+                load_limits(settings.vee.limits_file), settings.zone, system_now(), sender, expect
             )
             report = decide(ledger, wanted, deciding, place, dry_run=dry_run)
     _print_decided(report)
     if report.refused:
         raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    finding: Annotated[int, typer.Argument(min=1, help="Its number.")],
+    config: ConfigOption,
+    language: LanguageOption = _Language.ENGLISH,
+) -> None:
+    """Print one finding with its decisions, what became of re-reads, and the reads around it."""
+    settings = load_config_or_exit(config)
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        shown = show_finding(ledger, finding, system_now())
+        translate = translation(language)
+    _print(shown.stored, translate)
+    for decision in shown.history:
+        typer.echo(
+            f"    {format_instant(decision.at)}  {decision.decision.value} by {decision.author}:"
+            f" {decision.reason}"
+        )
+    for one in shown.re_reads:
+        had = {True: "read", False: f"not read: {one.why}", None: "no answer yet"}[one.had]
+        typer.echo(f"    command {one.command} to {one.gateway}: {one.state.value}, {had}")
+    for at, register, value, _ in shown.reads:
+        typer.echo(f"    {format_instant(at)}  {register}  {value}")
 
 
 @app.command()
@@ -272,6 +305,23 @@ def check_limits(path: Path) -> None:
     with reported():
         load_limits(path)
     typer.echo(f"{path}: nothing is wrong with it")
+
+
+@contextlib.contextmanager
+def _store(settings: CollectorConfig, *, wanted: bool) -> Iterator[ReadingStore | None]:
+    """The reading store where it is wanted; None, and said, where it cannot be opened."""
+    # Not by itself: while a DuckDB file is open here the collector could not start.
+    if not wanted:
+        yield None
+        return
+    try:
+        store = open_store(settings)
+    except CollectorError as error:
+        typer.echo(f"V16 looks at no voltages: {error}", err=True)
+        yield None
+        return
+    with contextlib.closing(store):
+        yield store
 
 
 @contextlib.contextmanager

@@ -73,6 +73,10 @@ class GapReason(StrEnum):
     CLOCK_JUMP = "clock_jump"
 
 
+OTHER_METER = "the meter says that it is "
+"""How an event about a meter begins to say which other meter answered; a semicolon ends it."""
+
+
 MeterRead = tuple[Serial, int, list[Value], Annotated[int, msgspec.Meta(ge=0)]]
 """(meter serial, milliseconds after the slot, one value per register of its table, quality)."""
 

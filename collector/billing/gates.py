@@ -31,6 +31,7 @@ class Cause(StrEnum):
     STOPPED = "stopped"
     FINDING = "finding"
     ZERO_MARK = "zero_mark"
+    PUT_IN = "put_in"  # a person's edit or estimate stands for an end of the line
 
 
 class Reference(StrEnum):

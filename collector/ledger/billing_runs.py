@@ -6,7 +6,7 @@ It must not know how a line came about, nor who may do what; that is `collector.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
@@ -445,7 +445,8 @@ class BillingRunRepository:
         decided = self._connection.execute(
             select(findings.c.point, finding_decisions.c.author)
             .join(finding_decisions, finding_decisions.c.finding == findings.c.id)
-            .where(findings.c.to_at.between(since, run.to_at))
+            # What was found of a closing read ends when it was read: within a day of its instant.
+            .where(findings.c.to_at.between(since, run.to_at + timedelta(days=1)))
             .distinct()
         ).all()
         return found | {author for point, author in (*rows, *decided) if point in wanted}

@@ -117,6 +117,13 @@ class CommandRepository:
         ).one_or_none()
         return None if row is None else _stored(row)
 
+    def find(self, command: str) -> StoredCommand | None:
+        """One command, whichever gateway it was sent to."""
+        row = self._connection.execute(
+            select(*_COLUMNS).where(commands.c.id == command)
+        ).one_or_none()
+        return None if row is None else _stored(row)
+
     def newest(
         self, gateway: str, limit: int, after: StoredCommand | None = None
     ) -> list[StoredCommand]:

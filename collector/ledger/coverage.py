@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, and_, func, select
 
 from collector.ledger.tables import index_reads, installations, meters
+from contract.registers import IMPORT_ACTIVE
 
 # How many serials one statement names.
 SERIALS_MAX = 500
@@ -43,6 +44,34 @@ class CoverageRepository:
             )
             if at is not None
         }
+
+    def first_read(self, serials: Collection[str]) -> dict[str, datetime]:
+        """When each of these registered meters was read first; those never read are absent."""
+        c, m = index_reads.c, meters.c
+        first = select(func.min(c.at)).where(c.meter == m.meter).scalar_subquery()
+        return {
+            meter: at
+            for part in _parts(serials)
+            for meter, at in self._connection.execute(
+                select(m.meter, first).where(m.meter.in_(part))
+            )
+            if at is not None
+        }
+
+    def first_for_slot(self, slot: datetime, window: timedelta) -> dict[str, datetime]:
+        """When the import index of a slot was read first, within `window` after it, by meter."""
+        c = index_reads.c
+        rows = self._connection.execute(
+            select(c.meter, func.min(c.at))
+            .where(
+                c.slot == slot,
+                c.at >= slot,
+                c.at <= slot + window,
+                c.register == IMPORT_ACTIVE,
+            )
+            .group_by(c.meter)
+        )
+        return {row[0]: row[1] for row in rows}
 
     def last_values(
         self, serials: Collection[str], register: str, at: datetime

@@ -12,8 +12,15 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Join, Select, and_, func, insert, or_, select
 
 from collector.ledger.statements import upsert
-from collector.ledger.tables import finding_decisions, findings, manual_indices, points
+from collector.ledger.tables import (
+    finding_decisions,
+    findings,
+    manual_indices,
+    points,
+    transfers,
+)
 from collector.vee.values import Fact, Finding, Severity
+from contract.registers import IMPORT_ACTIVE
 
 # How many names one statement has.
 NAMES_MAX = 500
@@ -108,6 +115,7 @@ class NewDecision:
     at: datetime
     reason: str
     manual_index: int | None = None
+    command: str | None = None  # what a gateway was sent, to read again
 
 
 _FINDING = (
@@ -195,8 +203,8 @@ class FindingRepository:
             found += [_stored(row) for row in self._connection.execute(query)]
         return found
 
-    def decide(self, decisions: Collection[NewDecision]) -> None:
-        """Add decisions; the newest of a finding says how it stands."""
+    def decide(self, decisions: Collection[NewDecision]) -> tuple[int, int]:
+        """Add decisions; the newest of a finding says how it stands. The first and last number."""
         rows = [
             {
                 "finding": one.finding,
@@ -205,24 +213,38 @@ class FindingRepository:
                 "at": one.at,
                 "reason": one.reason,
                 "manual_index": one.manual_index,
+                "command": one.command,
             }
             for one in decisions
         ]
-        if rows:
-            self._connection.execute(insert(finding_decisions), rows)
+        if not rows:
+            return 0, 0
+        added = insert(finding_decisions).returning(finding_decisions.c.id)
+        numbers = self._connection.execute(added, rows).scalars().all()
+        return min(numbers), max(numbers)
 
     def history(self, finding_id: int) -> list[NewDecision]:
         """All that was decided of a finding, oldest first."""
         c = finding_decisions.c
         rows = self._connection.execute(
-            select(c.finding, c.decision, c.author, c.at, c.reason, c.manual_index)
+            select(c.finding, c.decision, c.author, c.at, c.reason, c.manual_index, c.command)
             .where(c.finding == finding_id)
             .order_by(c.id)
         )
         return [
-            NewDecision(finding, Decision(decision), author, at, reason, manual)
-            for finding, decision, author, at, reason, manual in rows
+            NewDecision(finding, Decision(decision), author, at, reason, manual, command)
+            for finding, decision, author, at, reason, manual, command in rows
         ]
+
+    def decided(self, author: str, first: int, last: int) -> list[NewDecision]:
+        """What somebody decided, from one decision's number to another's."""
+        c = finding_decisions.c
+        rows = self._connection.execute(
+            select(c.finding, c.decision, c.author, c.at, c.reason, c.manual_index, c.command)
+            .where(c.id.between(first, last), c.author == author)
+            .order_by(c.id)
+        )
+        return [NewDecision(row[0], Decision(row[1]), *row[2:]) for row in rows]
 
 
 class ManualIndexRepository:
@@ -253,6 +275,53 @@ class ManualIndexRepository:
             insert(manual_indices).values(values).returning(manual_indices.c.id)
         ).scalar_one()
         return found
+
+    def near(
+        self, meters: Collection[str], from_at: datetime, to_at: datetime
+    ) -> list[ManualIndex]:
+        """What counts of the import register with from_at <= at <= to_at."""
+        found = self.standing(meters, from_at, to_at)
+        return [one for one in found if one.register == IMPORT_ACTIVE]
+
+    def get(self, number: int) -> ManualIndex | None:
+        """One by its id."""
+        row = self._connection.execute(
+            select(*_MANUAL).where(manual_indices.c.id == number)
+        ).one_or_none()
+        return None if row is None else _manual(row)
+
+    def of_meter(
+        self, meter: str, from_at: datetime, to_at: datetime
+    ) -> list[tuple[int, ManualIndex]]:
+        """All that was ever put in for a meter with from_at <= at < to_at, with ids."""
+        c = manual_indices.c
+        rows = self._connection.execute(
+            select(c.id, *_MANUAL)
+            .where(c.meter == meter, c.at >= _at(from_at), c.at < _at(to_at))
+            .order_by(c.id)
+        )
+        return [(row[0], _manual(row[1:])) for row in rows]
+
+    def standing_ids(
+        self, meters: Collection[str], from_at: datetime, to_at: datetime
+    ) -> dict[tuple[str, str, datetime], tuple[int, ManualIndex]]:
+        """Edits and estimates that count with from_at <= at <= to_at: the newest, with its id."""
+        c = manual_indices.c
+        newest: dict[tuple[str, str, datetime], tuple[int, ManualIndex]] = {}
+        for part in _parts(meters):
+            rows = self._connection.execute(
+                select(c.id, *_MANUAL)
+                .where(
+                    c.meter.in_(part),
+                    c.at.between(_at(from_at), _at(to_at)),
+                    c.kind != ManualKind.HAND.value,
+                )
+                .order_by(c.id)
+            )
+            for row in rows:
+                one = _manual(row[1:])
+                newest[one.meter, one.register, one.at] = row[0], one
+        return {key: pair for key, pair in newest.items() if pair[1].value is not None}
 
     def standing(
         self, meters: Collection[str], from_at: datetime, to_at: datetime
@@ -349,7 +418,7 @@ def _conditions(wanted: FindingFilter) -> Iterator[ColumnElement[bool]]:
     if wanted.ids is not None:
         yield c.id.in_(sorted(wanted.ids))
     if wanted.station is not None:
-        yield c.point.in_(select(points.c.point).where(points.c.station == wanted.station))
+        yield _station_then() == wanted.station
     if wanted.from_at is not None:
         yield c.to_at >= wanted.from_at
     if wanted.to_at is not None:
@@ -358,6 +427,26 @@ def _conditions(wanted: FindingFilter) -> Iterator[ColumnElement[bool]]:
         decision = finding_decisions.c.decision
         waiting = or_(decision.is_(None), decision.in_(sorted(OPEN)))
         yield waiting if wanted.open else and_(decision.is_not(None), decision.not_in(sorted(OPEN)))
+
+
+def _station_then() -> Any:  # noqa: ANN401  SQLAlchemy's own types say no more
+    """Where a finding's point was when the finding ends, transfers counted."""
+    t = transfers.c
+    moved = (
+        select(t.station)
+        .where(t.point == findings.c.point, t.from_at <= findings.c.to_at)
+        .order_by(t.from_at.desc(), t.version.desc())
+        .limit(1)
+        .correlate(findings)
+        .scalar_subquery()
+    )
+    first = (
+        select(points.c.station)
+        .where(points.c.point == findings.c.point)
+        .correlate(findings)
+        .scalar_subquery()
+    )
+    return func.coalesce(moved, first)
 
 
 def _stored(row: Sequence[Any]) -> StoredFinding:

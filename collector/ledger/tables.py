@@ -488,6 +488,8 @@ finding_decisions = Table(
     Column("at", Instant, nullable=False),
     Column("reason", Text, nullable=False),
     Column("manual_index", ForeignKey("manual_indices.id")),
+    # The command that was sent to a gateway, of a decision to read again.
+    Column("command", String(64)),
 )
 
 # --- people -----------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ from collector.ledger.registry_pages import RegistryPages
 from collector.ledger.registry_rows import RegistryRows
 from collector.ledger.schema import current_revision, head_revision, upgrade
 from collector.ledger.snapshots import SnapshotRepository
+from collector.ledger.vee_facts import VeeFactRepository
 
 # How long a writer waits for another one, in milliseconds. A group of batches commits in tens of
 # milliseconds; a registry import of 10,000 meters in a few seconds.
@@ -96,6 +97,7 @@ class UnitOfWork:
         self.boundary_reads = BoundaryReadRepository(connection)
         self.findings = FindingRepository(connection)
         self.manual_indices = ManualIndexRepository(connection)
+        self.vee_facts = VeeFactRepository(connection)
 
 
 class Ledger:

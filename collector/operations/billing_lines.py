@@ -19,7 +19,7 @@ from collector.billing.chain import (
     corrections,
     run_lines,
 )
-from collector.billing.gates import DEFAULT_LIMITS, GateLimits
+from collector.billing.gates import DEFAULT_LIMITS, Cause, GateLimits, RunException
 from collector.billing.run_values import LineKind, RunHead, RunLine
 from collector.billing.snapshot import Boundary, Stretch, inner_boundaries, stretches
 from collector.billing.values import LineQuality
@@ -147,6 +147,28 @@ def _held(
                 quality=LineQuality.NONE,
             )
     return [found[point] for point in sorted(found)]
+
+
+def put_in(uow: UnitOfWork, lines: Sequence[RunLine]) -> list[RunException]:
+    """The edits and estimates that lines rest on, by name: a run's trace of what people put in."""
+    if not lines:
+        return []
+    since, until = min(line.from_at for line in lines), max(line.to_at for line in lines)
+    standing = uow.manual_indices.standing_ids({line.meter for line in lines}, since, until)
+    found = []
+    for line in lines:
+        # A line says when its ends were read: what is put in stands for its instant exactly.
+        ends = {at for at in (line.read_from_at, line.read_to_at) if at is not None}
+        for at in sorted(ends):
+            number, one = standing.get((line.meter, line.register, at), (0, None))
+            if one is not None and line.kind is not LineKind.CORRECTION:
+                detail = f"{one.kind.value} {number} by {one.author}: {one.reason}"
+                found.append(
+                    RunException(
+                        line.point, line.register, Cause.PUT_IN, blocks=False, detail=detail
+                    )
+                )
+    return found
 
 
 def chain_now(uow: UnitOfWork, head: RunHead) -> Chain:

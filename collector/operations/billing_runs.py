@@ -25,6 +25,7 @@ from collector.operations.billing_lines import (
     billed_lines,
     chain_now,
     points_of,
+    put_in,
 )
 from collector.operations.registry import unknown_station
 from collector.operations.registry_history import unknown_book

@@ -13,6 +13,8 @@ from collector.ledger.accounting import SlotCounts
 from collector.operations.indices import BILLING_WINDOW
 from collector.operations.registry import unknown_station
 from collector.operations.snapshots import check_period
+from collector.registry.asking import station_at
+from collector.registry.values import Transfer
 from contract.registers import IMPORT_ACTIVE
 
 
@@ -71,6 +73,10 @@ def meters_without_index(
         if station is not None and not uow.registry.stations(station):
             raise unknown_station(station)
         points = {point.point: point for point in uow.registry.points(station)}
+        moves: dict[str, list[Transfer]] = {}
+        for move in uow.registry.transfers(station):
+            moves.setdefault(move.point, []).append(move)
+        then = {name: station_at(row, moves.get(name, ()), slot) for name, row in points.items()}
         have = uow.coverage.meters_with_slot(slot, BILLING_WINDOW)
         lacking = [
             row
@@ -78,10 +84,11 @@ def meters_without_index(
             if row.installed_at <= slot
             and (row.removed_at is None or slot < row.removed_at)
             and row.meter not in have
+            and station in {None, then[row.point]}
         ]
         last = uow.coverage.last_read({row.meter for row in lacking})
     found = [
-        MeterWithoutIndex(row.meter, row.point, points[row.point].station, last.get(row.meter))
+        MeterWithoutIndex(row.meter, row.point, then[row.point], last.get(row.meter))
         for row in lacking
     ]
     return sorted(found, key=lambda row: (row.station, row.point, row.meter))

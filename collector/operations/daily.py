@@ -3,7 +3,7 @@
 It joins registry and reads; which read stands for a day is `collector.vee.daily_index`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -40,6 +40,7 @@ class MeterDays:
     installation: Installation
     limits: Limits
     starts: Sequence[datetime]
+    price_group: str | None = None
     registers: tuple[str, ...] = ()
     indices: dict[str, list[DailyIndex | None]] = field(default_factory=dict)
     reads: dict[str, list[Read]] = field(default_factory=dict)
@@ -71,14 +72,18 @@ def meter_days(
     meters = {row.meter for row in installations}
     fetched = _by_meter(uow.daily_reads.for_slots(meters, context))
     manual = _manual(uow, meters, context)
+    points = {row.point for row in installations}
+    # Contracts are looked at where they make a difference; the group is that of the last day.
+    groups = (
+        groups_at(uow, registry, points, context[-3])
+        if book.knows_groups
+        else _roles(registry, points)
+    )
     found = []
     for row in installations:
-        point = registry.points.get(row.point)
         meter = registry.meters.get(row.meter)
-        limits = book.of(
-            None if point is None else point.role.value, None if meter is None else meter.model
-        )
-        of_meter = MeterDays(row, limits, context[1:-1])
+        limits = book.of(groups.get(row.point), None if meter is None else meter.model)
+        of_meter = MeterDays(row, limits, context[1:-1], groups.get(row.point))
         fixed = manual.get(row.meter, [])
         reads = fetched.get(row.meter, {})
         spans = _lacking(row, limits, reads, context)
@@ -93,6 +98,22 @@ def meter_days(
         _choose(of_meter, reads, fixed, context)
         found.append(of_meter)
     return found
+
+
+def groups_at(
+    uow: UnitOfWork, registry: Registry, points: Collection[str], at: datetime
+) -> dict[str, str]:
+    """The price group of points at an instant, by the contract in force; else the point's role."""
+    found = _roles(registry, points)
+    for name, spans in uow.vee_facts.price_groups(points).items():
+        for span in spans:
+            if span.from_at <= at and (span.to_at is None or at < span.to_at):
+                found[name] = span.price_group
+    return found
+
+
+def _roles(registry: Registry, points: Collection[str]) -> dict[str, str]:
+    return {name: registry.points[name].role.value for name in points if name in registry.points}
 
 
 def end_indices(

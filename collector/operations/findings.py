@@ -4,99 +4,42 @@ It brings together the queue, estimation and commands; it must not judge a read,
 estimate itself.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from collector.civil import civil_day, days
-from collector.errors import CollectorError, InvalidRequest, NotFound
+from collector.errors import Conflict, InvalidRequest, NotFound
 from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.audit import AuditEntry
 from collector.ledger.findings import (
     Decision,
     FindingFilter,
     ManualIndex,
-    ManualKind,
     NewDecision,
     StoredFinding,
 )
-from collector.operations.commands import Sender, send_command
-from collector.operations.commands import Wanted as WantedCommand
-from collector.operations.daily import DAY, MeterDays, meter_days
-from collector.registry.values import Installation, Registry
-from collector.vee.estimation.estimate import (
-    APPROVED,
-    Estimate,
-    Method,
-    NotEstimable,
-    estimate,
-)
-from collector.vee.estimation.wanted import Anchor, DayEnergy, Wanted
-from collector.vee.limits import LimitsBook
-from collector.vee.reads import DailyIndex, Origin
-from collector.vee.values import Energy
-from contract.commands import CommandKind
+from collector.ledger.idempotency import Once
+from collector.operations.deciding import DecidedAt, DecideReport, Deciding
+from collector.operations.replacing import Replacing, installed
+from collector.operations.rereading import ReRead, re_reads, send_re_reads
 from contract.limits import ENERGY_MAX
-from contract.registers import BY_OBIS, Unit
+from contract.registers import BY_OBIS
 
 # In a hot June a tenth of a district's meters may be over a limit at once, for both references.
 BULK_MAX = 5_000
 
 REASON_CHARS_MAX = 500
 
-# How far around a day indices are looked for: the longest gap that any method bridges, and a month.
-_AROUND_DAYS = 66
-
-# What the last period is for an estimate.
-_PERIOD_DAYS = 30
-
 # What a person may decide; the rest only a run says.
 BY_PEOPLE = (Decision.ACCEPT, Decision.ESTIMATE, Decision.EDIT, Decision.RE_READ)
 
-# Rules whose finding is about the index of one day's start, which `to_at` is.
-ABOUT_A_DAY = frozenset({"V01", "V05", "V11"})
+# Reads this far around a finding are shown with it.
+SHOWN_AROUND = timedelta(days=2)
+SHOWN_MAX = 500
 
-# How long a gateway may take to read again, in seconds.
-RE_READ_LIFETIME_S = 900
+_IDS_MAX = 500
 
-_METERS_MAX = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Deciding:
-    """What is decided, by whom and why. `value`: the index of an edit, in the register's unit.
-
-    `method` has one method of estimation used and no other; those that somebody must answer for
-    (E5, E6) are used in no other way.
-    """
-
-    decision: Decision
-    actor: str
-    reason: str
-    value: int | None = None
-    photo: str | None = None
-    method: Method | None = None
-
-
-@dataclass(slots=True)
-class DecideReport:
-    """What became of each finding: decided, or refused and why. `written`: not a dry run."""
-
-    written: bool
-    decided: list[int] = field(default_factory=list)
-    refused: list[tuple[int, str]] = field(default_factory=list)
-    indices: list[ManualIndex] = field(default_factory=list)
-    commands: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class DecidedAt:
-    """By what is decided: limits, the utility's zone, the time; `sender` for reading again."""
-
-    book: LimitsBook
-    zone: str
-    now: datetime
-    sender: Sender | None = None
+_Planned = list[tuple[StoredFinding, list[ManualIndex]]]
 
 
 def decide(
@@ -109,8 +52,9 @@ def decide(
 ) -> DecideReport:
     """Decide all findings that `wanted` says; those that cannot be are listed with the reason.
 
-    Raises InvalidRequest for a decision that cannot be, NotFound for an id that there is not, and
-    what `send_command` raises: nothing is decided then that was not sent.
+    Raises InvalidRequest for a decision that cannot be, NotFound for an id that there is not,
+    Conflict where `expected` is another number, and what `send_command` raises: nothing is decided
+    then that was not sent.
     """
     _check(wanted, deciding)
     if wanted.ids is not None:
@@ -118,20 +62,109 @@ def decide(
         wanted = replace(wanted, open=None)
     report = DecideReport(written=not dry_run)
     with ledger.read() as uow:
-        chosen = _chosen(uow, wanted)
-        planned = _plan(uow, chosen, deciding, place, report)
-    if deciding.decision is Decision.RE_READ and not dry_run:
-        planned = _send(ledger, planned, deciding, place, report)
+        earlier = None if place.once is None else uow.idempotency.find(place.once, place.now)
+        if earlier is not None:
+            return _decided_then(uow, deciding.actor, earlier)
+        planned = _plan(uow, _chosen(uow, wanted), deciding, place, report)
+    if place.expected is not None and place.expected != len(planned):
+        raise Conflict(
+            f"{len(planned)} findings could be decided now, not {place.expected}",
+            hint="count them again with a dry run, and look at what has changed",
+            code="count_changed",
+        )
     if dry_run:
         report.decided = [stored.id for stored, _ in planned]
         report.indices = [one for _, indices in planned for one in indices]
         return report
-    with ledger.begin() as uow:
-        _write(uow, planned, deciding, place.now, report)
+    commands: Mapping[str, str] = {}
+    if deciding.decision is Decision.RE_READ:
+        planned, commands = _send(ledger, planned, deciding, place, report)
+    try:
+        with ledger.begin() as uow:
+            numbers = _write(uow, planned, deciding, place.now, (report, commands))
+            _claim(uow, place, numbers)
+    except _DoneBeforeError as before:
+        with ledger.read() as uow:
+            return _decided_then(uow, deciding.actor, before.subject)
     return report
 
 
-def enter_index(ledger: Ledger, new: ManualIndex, now: datetime) -> int:
+def _claim(uow: UnitOfWork, place: DecidedAt, numbers: tuple[int, int]) -> None:
+    """Note what the request made. Raises _DoneBeforeError where it was made by another one."""
+    if place.once is not None:
+        subject = f"{numbers[0]} {numbers[1]}"
+        earlier = uow.idempotency.claim(place.once, subject, place.now)
+        if earlier is not None:
+            raise _DoneBeforeError(earlier)
+
+
+def _send(
+    ledger: Ledger, planned: _Planned, deciding: Deciding, place: DecidedAt, report: DecideReport
+) -> tuple[_Planned, Mapping[str, str]]:
+    """What was sent for, and the command of each meter; the rest goes to the report."""
+    meters = {stored.finding.meter for stored, _ in planned}
+    commands = send_re_reads(ledger, place.sender, meters, deciding.actor, place.now)
+    report.commands = list(dict.fromkeys(commands.values()))
+    report.refused += [
+        (stored.id, "no gateway took the command to read this meter")
+        for stored, _ in planned
+        if stored.finding.meter not in commands
+    ]
+    return [pair for pair in planned if pair[0].finding.meter in commands], commands
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFinding:
+    """A finding with all that was decided of it and what it rests on.
+
+    `reads` are the meter's index reads around it, oldest first: (instant, register, value, slot).
+    """
+
+    stored: StoredFinding
+    history: Sequence[NewDecision]
+    reads: Sequence[tuple[datetime, str, int, datetime]]
+    indices: Sequence[tuple[int, ManualIndex]]
+    re_reads: Sequence[ReRead]
+
+
+def show_finding(ledger: Ledger, number: int, now: datetime) -> ShownFinding:
+    """One finding with its reads and its history. Raises NotFound."""
+    with ledger.read() as uow:
+        (stored,) = _chosen(uow, FindingFilter(ids=[number], open=None))
+        finding = stored.finding
+        history = uow.findings.history(number)
+        # Of a finding about weeks what matters is where it ends.
+        since = max(finding.from_at, finding.to_at - SHOWN_AROUND) - SHOWN_AROUND
+        until = finding.to_at + SHOWN_AROUND
+        reads = [
+            (one.at, one.register, one.value, one.slot)
+            for one in uow.index_reads.of_meter(finding.meter, since, until)
+            if finding.register in {"", one.register}
+        ]
+        sent = [one.command for one in history if one.command is not None]
+        return ShownFinding(
+            stored,
+            history,
+            reads[-SHOWN_MAX:],
+            uow.manual_indices.of_meter(finding.meter, since, until),
+            re_reads(uow, sent, finding.meter, now),
+        )
+
+
+def _decided_then(uow: UnitOfWork, actor: str, subject: str) -> DecideReport:
+    """What an earlier request decided."""
+    first, last = map(int, subject.split())
+    found = uow.findings.decided(actor, first, last)
+    report = DecideReport(written=True, again=True)
+    report.decided = [one.finding for one in found]
+    report.commands = list(dict.fromkeys(one.command for one in found if one.command is not None))
+    numbers = [one.manual_index for one in found if one.manual_index is not None]
+    indices = [uow.manual_indices.get(number) for number in numbers]
+    report.indices = [one for one in indices if one is not None]
+    return report
+
+
+def enter_index(ledger: Ledger, new: ManualIndex, now: datetime, once: Once | None = None) -> int:
     """Record an index that a person read from a display, with name, time and photo reference.
 
     It is a read beside the others: it stands for a day where it is the nearest. Its id. Raises
@@ -149,28 +182,41 @@ def enter_index(ledger: Ledger, new: ManualIndex, now: datetime) -> int:
             "an index is read in the past, to the millisecond", hint="give the instant of reading"
         )
     _check_reason(new.reason)
-    with ledger.begin() as uow:
-        row = _installed(uow.registry.load_installed(), new.point, new.meter, new.at)
-        if row is None:
-            raise NotFound(
-                f"meter {new.meter!r} was not installed at point {new.point!r} then",
-                hint="see installations.csv",
-            )
-        number = uow.manual_indices.add(new)
-        detail = {
-            "kind": new.kind.value,
-            "register": new.register,
-            "value": new.value,
-            "photo": new.photo,
-            "reason": new.reason,
-        }
-        uow.audit.add(
-            AuditEntry(now, new.author, "index.enter", f"{new.point} {new.meter}", detail)
+    try:
+        with ledger.begin() as uow:
+            return _enter(uow, new, now, once)
+    except _DoneBeforeError as before:
+        return int(before.subject)
+
+
+class _DoneBeforeError(Exception):
+    """An earlier request did the same; what this one wrote is rolled back."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(subject)
+        self.subject = subject
+
+
+def _enter(uow: UnitOfWork, new: ManualIndex, now: datetime, once: Once | None) -> int:
+    row = installed(uow.registry.load_point(new.point), new.point, new.meter, new.at)
+    if row is None:
+        raise NotFound(
+            f"meter {new.meter!r} was not installed at point {new.point!r} then",
+            hint="see installations.csv",
         )
+    number = uow.manual_indices.add(new)
+    earlier = None if once is None else uow.idempotency.claim(once, str(number), now)
+    if earlier is not None:
+        raise _DoneBeforeError(earlier)
+    detail = {
+        "kind": new.kind.value,
+        "register": new.register,
+        "value": new.value,
+        "photo": new.photo,
+        "reason": new.reason,
+    }
+    uow.audit.add(AuditEntry(now, new.author, "index.enter", f"{new.point} {new.meter}", detail))
     return number
-
-
-_Planned = list[tuple[StoredFinding, list[ManualIndex]]]
 
 
 def _check(wanted: FindingFilter, deciding: Deciding) -> None:
@@ -225,7 +271,7 @@ def _plan(
 ) -> _Planned:
     """Each finding with the indices that are put in for it; what cannot be goes to the report."""
     planned: _Planned = []
-    registry: Registry | None = None
+    replacing = Replacing(uow, deciding, place)
     for stored in chosen:
         if not stored.open:
             report.refused.append((stored.id, f"it was decided already: {stored.decision}"))
@@ -233,8 +279,7 @@ def _plan(
         if deciding.decision in {Decision.ACCEPT, Decision.RE_READ}:
             planned.append((stored, []))
             continue
-        registry = registry or uow.registry.load()
-        indices = _indices(uow, registry, stored, deciding, place)
+        indices = replacing.indices(stored)
         if isinstance(indices, str):
             report.refused.append((stored.id, indices))
         else:
@@ -242,258 +287,15 @@ def _plan(
     return planned
 
 
-def _indices(
-    uow: UnitOfWork,
-    registry: Registry,
-    stored: StoredFinding,
-    deciding: Deciding,
-    place: DecidedAt,
-) -> list[ManualIndex] | str:
-    """What an estimate or an edit puts in for a finding; a sentence if it cannot."""
-    finding = stored.finding
-    if finding.rule not in ABOUT_A_DAY or finding.variant:
-        return f"{finding.rule} is not about the index of one day: enter an index, or accept"
-    row = _installed(registry, finding.point, finding.meter, finding.to_at)
-    if row is None:
-        return "the meter is not installed there any more, as far as the registry says"
-    day = civil_day(finding.to_at, place.zone)
-    last = min(day + _AROUND_DAYS * DAY, civil_day(place.now, place.zone))
-    period = (day - _AROUND_DAYS * DAY, max(last, day), place.zone)
-    (of_meter,) = meter_days(uow, registry, [row], period, place.book)
-    registers = [finding.register] if finding.register else _lacking(finding.facts)
-    found: list[ManualIndex] = []
-    for register in registers:
-        if deciding.decision is Decision.EDIT:
-            if len(registers) > 1:
-                return "several registers lack an index: enter each by itself"
-            edit = _edit(of_meter, register, stored, deciding, place.now)
-            if isinstance(edit, str):
-                return edit
-            found.append(edit)
-            continue
-        answer = _estimate(of_meter, registry, register, stored, deciding, place)
-        if isinstance(answer, NotEstimable):
-            reasons = ", ".join(f"{name} {why}".strip() for name, why in answer.reasons.items())
-            return f"{register} cannot be estimated: {reasons}"
-        found.append(_of_estimate(answer, stored, deciding, place.now))
-    return found
-
-
-def _lacking(facts: object) -> list[str]:
-    assert isinstance(facts, dict), "facts are stored as an object"
-    return [name for name in str(facts.get("registers", "")).split() if name in BY_OBIS]
-
-
-def _edit(
-    of_meter: MeterDays, register: str, stored: StoredFinding, deciding: Deciding, now: datetime
-) -> ManualIndex | str:
-    """An index by hand for the day's start; one that makes the index fall is refused."""
-    assert deciding.value is not None, "an edit has a value: checked"
-    at = stored.finding.to_at
-    before, after = _anchors(of_meter, register, at)
-    if before is not None and deciding.value < before.value:
-        return f"the index before it is {before.value}: {deciding.value} would be a fall"
-    if after is not None and deciding.value > after.value:
-        return f"the index after it is {after.value}: {deciding.value} would make it fall"
-    original = _index_at(of_meter, register, at)
-    return ManualIndex(
-        ManualKind.EDIT,
-        stored.finding.point,
-        stored.finding.meter,
-        register,
-        at,
-        deciding.value,
-        deciding.actor,
-        now,
-        deciding.reason,
-        original_value=None if original is None else original.value,
-        original_read_at=None if original is None else original.read_at,
-        photo=deciding.photo,
-    )
-
-
-def _estimate(
-    of_meter: MeterDays,
-    registry: Registry,
-    register: str,
-    stored: StoredFinding,
-    deciding: Deciding,
-    place: DecidedAt,
-) -> Estimate | NotEstimable:
-    at = stored.finding.to_at
-    row = of_meter.installation
-    before, after = _anchors(of_meter, register, at)
-    history = _history(of_meter, register, at, place.zone)
-    active = BY_OBIS[register].unit is Unit.WH
-    wanted = Wanted(
-        register=register,
-        at=at,
-        installed_at=row.installed_at,
-        removed_at=row.removed_at,
-        before=before,
-        after=after,
-        days_before=_days(before.at if before else at, at, place.zone),
-        days_after=_days(at, after.at if after else at, place.zone),
-        history=history,
-        last_period=_last_period(of_meter, register, before),
-        roll_over_wh=registry.meters[row.meter].roll_over_wh if active else None,
-        original=_index_at(of_meter, register, at),
-    )
-    limits = of_meter.limits.estimation
-    if deciding.method is not None:
-        return estimate(wanted, limits, (deciding.method,))
-    # What somebody must answer for is asked for by name.
-    return estimate(wanted, limits, [name for name in limits.chain if name not in APPROVED])
-
-
-def _of_estimate(
-    answer: Estimate, stored: StoredFinding, deciding: Deciding, now: datetime
-) -> ManualIndex:
-    return ManualIndex(
-        ManualKind.ESTIMATE,
-        stored.finding.point,
-        stored.finding.meter,
-        answer.register,
-        answer.at,
-        answer.value,
-        deciding.actor,
-        now,
-        deciding.reason,
-        method=answer.method,
-        inputs=answer.inputs,
-        original_value=None if answer.original is None else answer.original.value,
-        original_read_at=None if answer.original is None else answer.original.read_at,
-        photo=deciding.photo,
-    )
-
-
-def _index_at(of_meter: MeterDays, register: str, at: datetime) -> DailyIndex | None:
-    for one in of_meter.indices.get(register, ()):
-        if one is not None and one.at == at:
-            return one
-    return None
-
-
-def _good(of_meter: MeterDays, register: str) -> list[DailyIndex]:
-    """Indices that a register showed, or that a person answers for: never a computed one."""
-    return [
-        one
-        for one in of_meter.indices.get(register, ())
-        if one is not None and one.origin is not Origin.ESTIMATE
-    ]
-
-
-def _anchors(
-    of_meter: MeterDays, register: str, at: datetime
-) -> tuple[Anchor | None, Anchor | None]:
-    """The last good index before a day's start and the first after it, as they were read."""
-    before = after = None
-    for one in _good(of_meter, register):
-        if one.at < at and one.read_at < at:
-            before = Anchor(one.read_at, one.value)
-        elif one.at > at and one.read_at > at and after is None:
-            after = Anchor(one.read_at, one.value)
-    return before, after
-
-
-def _history(of_meter: MeterDays, register: str, at: datetime, zone: str) -> list[DayEnergy]:
-    """The whole days before `at` between two indices that were read for their day."""
-    by_start = {one.at: one for one in _good(of_meter, register) if one.window_min is None}
-    found = []
-    for start, end in zip(of_meter.starts, of_meter.starts[1:], strict=False):
-        first, last = by_start.get(start), by_start.get(end)
-        if end <= at and first is not None and last is not None and last.value >= first.value:
-            energy = last.value - first.value
-            found.append(DayEnergy(civil_day(start, zone), start, end, energy))
-    return found
-
-
-def _last_period(of_meter: MeterDays, register: str, before: Anchor | None) -> Energy | None:
-    """What the register moved by in thirty days up to the anchor; None where that is unknown."""
-    if before is None:
-        return None
-    good = _good(of_meter, register)
-    ends = {one.at: one for one in good}
-    last = max((one for one in good if one.read_at == before.at), default=None)
-    if last is None:
-        return None
-    first = ends.get(last.at - timedelta(days=_PERIOD_DAYS))
-    if first is None or last.value < first.value:
-        return None
-    return Energy(last.value - first.value, _PERIOD_DAYS)
-
-
-def _days(from_at: datetime, to_at: datetime, zone: str) -> list[date]:
-    """The civil days that begin in between, by their starts to the nearest day."""
-    first, last = civil_day(from_at + DAY / 2, zone), civil_day(to_at + DAY / 2, zone)
-    return list(days(first, last - DAY))
-
-
-def _installed(registry: Registry, point: str, meter: str, at: datetime) -> Installation | None:
-    for row in registry.installations:
-        there = row.installed_at <= at and (row.removed_at is None or at <= row.removed_at)
-        if there and (row.point, row.meter) == (point, meter):
-            return row
-    return None
-
-
-def _send(
-    ledger: Ledger,
-    planned: _Planned,
-    deciding: Deciding,
-    place: DecidedAt,
-    report: DecideReport,
-) -> _Planned:
-    """Have gateways read the meters again; what no gateway can read is refused."""
-    sender, now = place.sender, place.now
-    if sender is None:
-        raise InvalidRequest(
-            "there is nothing here that sends commands", hint="decide it where the broker is known"
-        )
-    meters = {stored.finding.meter for stored, _ in planned}
-    with ledger.read() as uow:
-        gateways = {meter: uow.daily_reads.last_gateway(meter) for meter in sorted(meters)}
-    by_gateway: dict[str, list[str]] = {}
-    for meter, gateway in gateways.items():
-        if gateway is not None:
-            by_gateway.setdefault(gateway, []).append(meter)
-    for gateway, serials in by_gateway.items():
-        for part in _parts(serials):
-            command = WantedCommand(
-                gateway, CommandKind.READ.value, part, deciding.actor, RE_READ_LIFETIME_S
-            )
-            try:
-                sent = send_command(ledger, sender, command, now)
-            except CollectorError:
-                if not report.commands:
-                    raise
-                # Some were sent: what was not stays open, and is said.
-                for meter in part:
-                    gateways[meter] = None
-            else:
-                report.commands.append(sent.command.id)
-    sent_for = [pair for pair in planned if gateways[pair[0].finding.meter] is not None]
-    report.refused += [
-        (stored.id, "no gateway took the command to read this meter")
-        for stored, _ in planned
-        if gateways[stored.finding.meter] is None
-    ]
-    return sent_for
-
-
-def _parts(serials: Sequence[str]) -> Iterable[Sequence[str]]:
-    for first in range(0, len(serials), _METERS_MAX):
-        yield serials[first : first + _METERS_MAX]
-
-
 def _write(
     uow: UnitOfWork,
     planned: _Planned,
     deciding: Deciding,
     now: datetime,
-    report: DecideReport,
-) -> None:
+    told: tuple[DecideReport, Mapping[str, str]],
+) -> tuple[int, int]:
     """Put in indices and decisions, of findings that nobody has decided meanwhile."""
+    report, commands = told
     still = _still_open(uow, [stored.id for stored, _ in planned])
     decisions = []
     for stored, indices in planned:
@@ -506,9 +308,17 @@ def _write(
         report.indices += indices
         report.decided.append(stored.id)
         decisions.append(
-            NewDecision(stored.id, deciding.decision, deciding.actor, now, deciding.reason, number)
+            NewDecision(
+                stored.id,
+                deciding.decision,
+                deciding.actor,
+                now,
+                deciding.reason,
+                number,
+                commands.get(stored.finding.meter),
+            )
         )
-    uow.findings.decide(decisions)
+    numbers = uow.findings.decide(decisions)
     if decisions:
         detail = {
             "findings": len(decisions),
@@ -516,16 +326,19 @@ def _write(
             "last": decisions[-1].finding,
             "reason": deciding.reason,
             "indices": len(report.indices),
+            "refused": len(report.refused),
+            "commands": report.commands,
         }
         action = f"vee.{deciding.decision.value}"
         subject = f"{decisions[0].finding}" if len(decisions) == 1 else "several"
         uow.audit.add(AuditEntry(now, deciding.actor, action, subject, detail))
+    return numbers
 
 
 def _still_open(uow: UnitOfWork, ids: Collection[int]) -> set[int]:
     ordered = sorted(ids)
     found: set[int] = set()
-    for first in range(0, len(ordered), _METERS_MAX):
-        part = ordered[first : first + _METERS_MAX]
+    for first in range(0, len(ordered), _IDS_MAX):
+        part = ordered[first : first + _IDS_MAX]
         found |= {one.id for one in uow.findings.find(FindingFilter(ids=part), len(part))}
     return found

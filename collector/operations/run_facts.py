@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from collector.billing.gates import UNACCEPTABLE, Cause, RunException, exceptions
-from collector.billing.run_values import RunHead, RunLine, VersionHead
+from collector.billing.run_values import LineKind, RunHead, RunLine, VersionHead
 from collector.errors import Conflict, InvalidRequest, NotFound
 from collector.ledger import UnitOfWork
 from collector.ledger.billing_runs import ActKind
-from collector.operations.billing_lines import BilledBy, points_of
+from collector.operations.billing_lines import BilledBy, points_of, put_in
 from collector.vee.values import Severity
 
 REASON_CHARS_MAX = 500
@@ -77,7 +77,8 @@ def exceptions_of(
     uow: UnitOfWork, head: RunHead, lines: Sequence[RunLine], by: BilledBy
 ) -> list[RunException]:
     """What somebody must look at in a version's lines."""
-    points = {line.point for line in lines}
+    # What was found of a point that is left out holds nobody back: nothing of it is billed.
+    points = {line.point for line in lines if line.kind is not LineKind.HELD}
     since = min((line.from_at for line in lines), default=head.from_at)
     closings = uow.billing_runs.closings(points_of(uow, head))
     last = {(one.run, one.line.point) for one in closings}
@@ -91,9 +92,17 @@ def exceptions_of(
     a_year_ago = head.to_at - _YEAR
     year = uow.billing_runs.ended_between(points, a_year_ago - _YEAR_OFF, a_year_ago + _YEAR_OFF)
     found = exceptions(lines, before, by.gate, year, uow.billing_runs.marks(head.run))
-    for stored in uow.findings.of_points(points, since, head.to_at):
+    found += put_in(uow, lines)
+    # A closing index is read some time after its instant: what was found of that read counts too.
+    last_read: dict[str, datetime] = {}
+    for line in lines:
+        read_at = max(line.read_to_at or head.to_at, head.to_at)
+        last_read[line.point] = max(last_read.get(line.point, head.to_at), read_at)
+    until = max(last_read.values(), default=head.to_at)
+    for stored in uow.findings.of_points(points, since, until):
         of_read = stored.finding
-        if stored.open and of_read.severity is Severity.BLOCK:
+        is_within = of_read.to_at <= last_read[of_read.point]
+        if stored.open and is_within and of_read.severity is Severity.BLOCK:
             found.append(
                 RunException(
                     of_read.point,

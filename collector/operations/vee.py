@@ -3,14 +3,12 @@
 It fetches facts, asks the rules and keeps what they find; it must not judge a read itself.
 """
 
-import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from fractions import Fraction
+from datetime import date, datetime
 
-from collector.civil import civil_day, day_start
+from collector.civil import civil_day
 from collector.errors import InvalidRequest
 from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.audit import AuditEntry
@@ -21,30 +19,21 @@ from collector.ledger.findings import (
     StoredFinding,
     identity,
 )
-from collector.operations.daily import DAY, MeterDays, end_indices, meter_days
 from collector.operations.registry import unknown_station
-from collector.registry.values import Installation, Registry, Role
+from collector.operations.subjects import Asked, subjects
+from collector.readings.port import ReadingStore
 from collector.vee.limits import LimitsBook
-from collector.vee.reads import Read
 from collector.vee.validate import Verdict, validate
-from collector.vee.values import Conflict, Energy, Interval, Span, Subject
+from collector.vee.values import Subject
 from contract.registers import IMPORT_ACTIVE
 
 # A billing period and a half of days: more is run month by month.
 DAYS_MAX = 62
 
-# How long a meter that was removed is still looked at: it may go on counting.
-REMOVED_WATCHED = timedelta(days=62)
-
 LIST_MAX = 1_000
 
 # Who decides that a finding is gone, or back: nobody did.
 RUN = "vee"
-
-_YEAR = 365
-
-# How long after a day's end the read of its last slot may come.
-_LATE = timedelta(hours=1)
 
 
 @dataclass(slots=True)
@@ -70,18 +59,17 @@ class VeeReport:
 
 @dataclass(frozen=True, slots=True)
 class VeeRun:
-    """What is to be run: days of the utility's zone, of one station or of all (None)."""
+    """What is to be run: days of the utility's zone, of one station or of all (None).
+
+    `store` has voltages; without it the rule about them does not apply.
+    """
 
     first_day: date
     last_day: date
     zone: str
     book: LimitsBook
     station: str | None = None
-
-    @property
-    def period(self) -> tuple[date, date, str]:
-        """First day, last day, zone."""
-        return self.first_day, self.last_day, self.zone
+    store: ReadingStore | None = None
 
 
 def run_vee(
@@ -139,80 +127,6 @@ def list_findings(
         return uow.findings.find(wanted, limit, after_id=after_id)
 
 
-def subjects(uow: UnitOfWork, run: VeeRun, station: str) -> Iterator[tuple[Subject, MeterDays]]:
-    """The facts about each installation of a station within the period."""
-    registry = uow.registry.load(station)
-    start, end = day_start(run.first_day, run.zone), day_start(run.last_day + DAY, run.zone)
-    rows = [
-        row
-        for row in registry.installations
-        if row.installed_at <= end
-        and (row.removed_at is None or start - REMOVED_WATCHED <= row.removed_at)
-    ]
-    found = meter_days(uow, registry, rows, run.period, run.book)
-    refused: dict[str, list[Conflict]] = {}
-    meters = {row.meter for row in rows}
-    for one in uow.daily_reads.refused(meters, start, end):
-        refused.setdefault(one.meter, []).append(
-            Conflict(one.register, one.at, one.value_kept, one.value_refused)
-        )
-    ratios = _Ratios(registry)
-    references = _references(uow, registry, run, ratios)
-    energies = _energies(found, ratios)
-    last = {row.point: row for row in rows}  # by point, then by instant: the last one stays
-    for of_meter in found:
-        row = of_meter.installation
-        meter = registry.meters[row.meter]
-        point = registry.points[row.point]
-        counted = row == last[row.point]
-        then = references.get(row.point, (None, None))
-        intervals = _intervals(uow, of_meter, point.role)
-        inactive = _inactive(registry, row)
-        yield (
-            Subject(
-                point=row.point,
-                meter=row.meter,
-                starts=of_meter.starts,
-                installed_at=row.installed_at,
-                removed_at=row.removed_at,
-                price_group=point.role.value,
-                model=meter.model,
-                registers=of_meter.registers,
-                indices=of_meter.indices,
-                reads=_reads(of_meter, inactive),
-                resolution_wh=meter.resolution_wh,
-                roll_over_wh=meter.roll_over_wh,
-                multiplier=ratios.at(row.point, of_meter.starts[-1]),
-                rating=of_meter.limits.rating,
-                energy=energies.get(row.point) if counted else None,
-                last_period=then[0] if counted else None,
-                last_year=then[1] if counted else None,
-                conflicts=refused.get(row.meter, []),
-                inactive=inactive,
-                interval_counts=_counts(intervals, of_meter.starts),
-                intervals=_steps(intervals),
-            ),
-            of_meter,
-        )
-
-
-class _Ratios:
-    """Multipliers by point and instant."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._rows: dict[str, list[tuple[datetime, Fraction]]] = {}
-        for row in registry.multipliers:
-            self._rows.setdefault(row.point, []).append((row.from_at, row.ratio))
-
-    def at(self, point: str, at: datetime) -> Fraction:
-        """The multiplier that holds at an instant; 1 before the first."""
-        ratio = Fraction(1)
-        for from_at, value in self._rows.get(point, ()):
-            if from_at <= at:
-                ratio = value
-        return ratio
-
-
 def _check_days(run: VeeRun, now: datetime) -> None:
     if run.last_day < run.first_day:
         raise InvalidRequest(
@@ -230,7 +144,8 @@ def _judge(
     uow: UnitOfWork, run: VeeRun, station: str, report: VeeReport
 ) -> list[tuple[Subject, Verdict]]:
     verdicts = []
-    for subject, of_meter in subjects(uow, run, station):
+    asked = Asked(run.first_day, run.last_day, run.zone, run.book, run.store)
+    for subject, of_meter in subjects(uow, asked, station):
         verdict = validate(subject, of_meter.limits)
         verdicts.append((subject, verdict))
         report.meters += 1
@@ -278,126 +193,3 @@ def _compare(
 
 def _by_run(stored: StoredFinding, decision: Decision, reason: str, now: datetime) -> NewDecision:
     return NewDecision(stored.id, decision, RUN, now, reason)
-
-
-def _reads(of_meter: MeterDays, inactive: Sequence[Span]) -> Mapping[str, Sequence[Read]]:
-    """The reads from the day before the first on; of a meter that was removed until it is back."""
-    first = of_meter.starts[0] - DAY
-    until = inactive[0].to_at if inactive else None
-    found = {}
-    for register, reads in of_meter.reads.items():
-        outside = of_meter.outside.get(register, ())
-        still_out = [read for read in outside if until is None or read.at < until]
-        found[register] = [read for read in (*reads, *still_out) if read.at >= first]
-    return found
-
-
-def _inactive(registry: Registry, row: Installation) -> list[Span]:
-    """From a removal until the meter is installed again."""
-    if row.removed_at is None:
-        return []
-    later = [
-        other.installed_at
-        for other in registry.installations
-        if other.meter == row.meter and other.installed_at >= row.removed_at
-    ]
-    return [Span(row.removed_at, min(later, default=None))]
-
-
-def _energies(found: Iterable[MeterDays], ratios: _Ratios) -> dict[str, Energy]:
-    """The import energy of each point over all of the days, where all of it is known.
-
-    Over an exchange the segments are added, each from and to the index on the spot.
-    """
-    totals: dict[str, Fraction | None] = {}
-    covered: dict[str, timedelta] = {}
-    whole = days = None
-    for of_meter in found:
-        starts, row = of_meter.starts, of_meter.installation
-        whole, days = starts[-1] - starts[0], len(starts) - 1
-        values = [
-            (one.at, one.value)
-            for one in of_meter.indices.get(IMPORT_ACTIVE, ())
-            if one is not None
-        ]
-        for at, spot in (
-            (row.installed_at, row.install_indices),
-            (row.removed_at, row.removal_indices),
-        ):
-            if at is not None and starts[0] <= at <= starts[-1] and IMPORT_ACTIVE in spot:
-                values.append((at, spot[IMPORT_ACTIVE]))
-        values.sort()
-        if len(values) < 2:
-            continue
-        energy = sum(
-            (
-                (after - before) * ratios.at(row.point, at)
-                for (at, before), (_, after) in itertools.pairwise(values)
-            ),
-            Fraction(),
-        )
-        totals[row.point] = (totals.get(row.point) or Fraction()) + energy
-        covered[row.point] = covered.get(row.point, timedelta()) + values[-1][0] - values[0][0]
-    return {
-        point: Energy(max(int(total), 0), days or 0)
-        for point, total in totals.items()
-        if total is not None and covered[point] == whole
-    }
-
-
-def _references(
-    uow: UnitOfWork, registry: Registry, run: VeeRun, ratios: _Ratios
-) -> dict[str, tuple[Energy | None, Energy | None]]:
-    """Each point's import energy in as many days before, and in the same days a year ago.
-
-    Only where one meter was there for all of them and both ends were read for their slot.
-    """
-    days = (run.last_day - run.first_day).days + 1
-    pairs = [
-        (run.first_day - days * DAY, run.first_day),
-        (run.first_day - _YEAR * DAY, run.last_day + DAY - _YEAR * DAY),
-    ]
-    ends = [(day_start(first, run.zone), day_start(end, run.zone)) for first, end in pairs]
-    instants = sorted({at for pair in ends for at in pair})
-    meters = {row.meter for row in registry.installations}
-    values = end_indices(uow, meters, instants)
-    found: dict[str, list[Energy | None]] = {}
-    for row in registry.installations:
-        of_point = found.setdefault(row.point, [None, None])
-        for place, (start, end) in enumerate(ends):
-            there = row.installed_at <= start and (row.removed_at is None or end <= row.removed_at)
-            first = values.get((row.meter, IMPORT_ACTIVE, start))
-            last = values.get((row.meter, IMPORT_ACTIVE, end))
-            if there and first is not None and last is not None and last >= first:
-                energy = (last - first) * ratios.at(row.point, start)
-                of_point[place] = Energy(int(energy), days)
-    return {point: (one[0], one[1]) for point, one in found.items()}
-
-
-def _intervals(uow: UnitOfWork, of_meter: MeterDays, role: Role) -> list[Read]:
-    """The cadence of a head meter; others are not read at one that is judged."""
-    if role is not Role.HEAD:
-        return []
-    meter = of_meter.installation.meter
-    return uow.daily_reads.intervals(meter, of_meter.starts[0], of_meter.starts[-1] + _LATE)
-
-
-def _counts(reads: Sequence[Read], starts: Sequence[datetime]) -> list[int] | None:
-    """How many slots of each day were read."""
-    if not reads:
-        return None
-    slots = sorted({read.slot for read in reads})
-    return [
-        sum(1 for slot in slots if start <= slot < end) for start, end in itertools.pairwise(starts)
-    ]
-
-
-def _steps(reads: Sequence[Read]) -> list[Interval] | None:
-    """What the register moved by from read to read; nothing across a fall."""
-    if not reads:
-        return None
-    return [
-        Interval(one.at, two.at, two.value - one.value)
-        for one, two in itertools.pairwise(reads)
-        if two.value >= one.value
-    ]

@@ -79,6 +79,11 @@ class LimitsBook:
     _models: dict[str, dict[str, Any]] = field(default_factory=dict)
     _known: dict[tuple[str | None, str | None], Limits] = field(default_factory=dict)
 
+    @property
+    def knows_groups(self) -> bool:
+        """Whether any price group has limits of its own."""
+        return bool(self._groups)
+
     def of(self, price_group: str | None, model: str | None) -> Limits:
         """What holds for a meter of this price group and model; each may be unknown."""
         key = (

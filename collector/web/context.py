@@ -18,7 +18,9 @@ from collector.civil import civil_day, zone_info
 from collector.ledger import Ledger
 from collector.operations.billing_settings import BillingRules, default_rules
 from collector.operations.commands import Sender
+from collector.operations.vee_files import load_limits
 from collector.readings.port import ReadingStore
+from collector.vee.limits import LimitsBook
 from collector.web.wrong_keys import WrongKeys
 
 
@@ -28,7 +30,7 @@ class Context:
 
     `intake` tells, by part of it, what is wrong, empty where nothing is; None in a process that
     takes no batches. `sender` sends commands to gateways; without it they are refused. `billing` is
-    as the collector file has it.
+    as the collector file has it. `limits` are those of validation.
     """
 
     ledger: Ledger
@@ -39,6 +41,7 @@ class Context:
     intake: Callable[[], Mapping[str, str]] | None = None
     sender: Sender | None = None
     command_lifetime_s: int = 120
+    limits: Callable[[], LimitsBook] = lambda: load_limits(None)
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
     loss_settings: LossSettings = field(default_factory=LossSettings)
     billing: BillingRules | None = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta, tzinfo
 
 from contract.commands import ResultCode
-from contract.messages import MissingReason
+from contract.messages import OTHER_METER, MissingReason
 from gateway.lines.endpoints import IecEndpoint
 from gateway.lines.iec_port import IecPort, SessionFailed
 from gateway.lines.owner import LineOwner
@@ -275,7 +275,7 @@ class IecLine(LineOwner[IecPort]):
         other = stranger(profile, readout, meter.serial, str(meter.address))
         if other is not None:
             self._silence_s = _drain_s(profile)
-            detail = f"the meter says that it is {other}; compare its plate with the station file"
+            detail = f"{OTHER_METER}{other}; compare its plate with the station file"
             raise SessionFailed(Failure.GARBLED, detail)
 
     def _keep_other_part(

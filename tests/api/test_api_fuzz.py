@@ -6,7 +6,7 @@ a failure is the same on every machine.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, cast
 
 import pytest
@@ -27,6 +27,8 @@ from collector.api.routes.registry_files import XLSX
 from collector.operations.billing_runs import Acting, Scope, make_version, open_run
 from collector.operations.billing_settings import default_rules
 from collector.operations.bills import make_bills
+from collector.operations.vee import VeeRun, run_vee
+from collector.operations.vee_files import load_limits
 from collector.web.context import Context
 from tests.api.server import serve
 from tests.api.world import FIRST_AT, GATEWAY, NOW, STATION, ZONE, World, world
@@ -57,6 +59,8 @@ def utility(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with world(tmp_path_factory.mktemp("fuzz")) as made:
         made.app = create_app(replace(made.app.state.context, sender=Broker()))
         NAMES.update(bill(made))
+        days = VeeRun(date(2026, 1, 1), date(2026, 1, 10), ZONE, load_limits(None))
+        assert run_vee(made.ledger, days, actor="test", now=NOW).new > 0
         yield made
 
 
@@ -87,6 +91,7 @@ OPERATIONS = [(method, path) for path, methods in DOCUMENT["paths"].items() for 
 # Names that exist, so that requests get further than to "not found".
 NAMES = {
     "station": STATION, "gateway": GATEWAY, "serial": "2026000101", "name": f"{STATION}/1",
+    "finding": 1,
 }  # fmt: skip
 
 

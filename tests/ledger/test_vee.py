@@ -11,14 +11,8 @@ from collector.errors import InvalidRequest, NotFound
 from collector.ledger import Ledger
 from collector.ledger.findings import Decision, FindingFilter, ManualIndex, ManualKind
 from collector.operations.commands import BrokerUnavailable
-from collector.operations.findings import (
-    BULK_MAX,
-    DecidedAt,
-    DecideReport,
-    Deciding,
-    decide,
-    enter_index,
-)
+from collector.operations.deciding import DecidedAt, DecideReport, Deciding
+from collector.operations.findings import BULK_MAX, decide, enter_index
 from collector.operations.vee import VeeReport, VeeRun, list_findings, run_vee
 from collector.operations.vee_files import load_limits
 from collector.vee.values import Finding, Severity

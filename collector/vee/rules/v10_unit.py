@@ -12,7 +12,7 @@ from contract.registers import BY_OBIS
 
 
 class Limits(RuleLimits, frozen=True, kw_only=True):
-    """An interval may be longer or shorter than expected by `tolerance_s`."""
+    """An interval may be longer or shorter than expected by `tolerance_s`; `severity` of units."""
 
     severity: Severity
     tolerance_s: int
@@ -58,7 +58,7 @@ def _intervals(subject: Subject, limits: Limits) -> list[Finding] | None:
         "count": len(wrong),
     }
     where = Place("", f"interval {expected_s}", subject.starts[0], subject.starts[-1])
-    return [replace(finding("V10", limits.severity, subject, where, facts), variant="interval")]
+    return [replace(finding("V10", Severity.WARNING, subject, where, facts), variant="interval")]
 
 
 RULE = Rule(
