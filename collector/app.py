@@ -237,6 +237,7 @@ def _server(
         intake=None if worker is None else worker.troubles,
         sender=desk,
         command_lifetime_s=(config.commands or CommandsConfig()).lifetime_s,
+        limits_file=config.vee.limits_file,
     )
     app = create_app(context)
     return uvicorn.Server(

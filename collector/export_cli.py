@@ -20,7 +20,7 @@ from collector.billing.exports.cmis.fill import Tally
 from collector.billing.exports.papers import bills_pdf
 from collector.billing.exports.xlsx import previews_xlsx
 from collector.billing.rating.pieces import PriceSplit
-from collector.civil import zone_info
+from collector.civil import day_start, zone_info
 from collector.cli_common import ConfigOption, actor, load_config_or_exit, reported
 from collector.clock import system_now
 from collector.config import CollectorConfig
@@ -31,8 +31,10 @@ from collector.ledger import Ledger
 from collector.operations import exports, run_exports
 from collector.operations.cmis_context import CmisDays
 from collector.operations.export_selection import Selection
+from collector.operations.green_button import export_green_button
 from collector.operations.rating import rate_file
 from collector.operations.tariffs import load_tariffs
+from collector.operations.vee_files import load_limits
 from collector.rating_cli import Language, SplitOption, TariffOption
 from collector.registry.values import Role
 
@@ -261,6 +263,31 @@ def bills(
         pieces = exports.export_bills(target.ledger, previews, determinants.name, target.by, write)
         exports.write_file(pieces, output)
     typer.echo(f"{len(previews)} bill previews in {output}")
+
+
+@app.command("green-button")
+def green_button(
+    config: ConfigOption,
+    customer: Annotated[str, typer.Option(help="The customer's code.")],
+    first: Annotated[str, typer.Option("--from", help="The first day.")],
+    last: Annotated[str, typer.Option("--to", help="The day after the last.")],
+    output: OutputOption,
+    force: ForceOption = False,
+) -> None:
+    """Write one customer's energy by day as Green Button (ESPI) XML."""
+    settings = load_config_or_exit(config)
+    with reported(), _target(settings, output, force=force) as target:
+        days = [_day(text) for text in (first, last)]
+        period = tuple(day_start(day, settings.zone) for day in days if day is not None)
+        made = export_green_button(
+            target.ledger,
+            customer,
+            (period[0], period[1]),
+            load_limits(settings.vee.limits_file),
+            target.by,
+        )
+        exports.write_file(made.pieces, output)
+    typer.echo(f"{made.intervals} intervals of {len(made.points)} points in {output}")
 
 
 _WRITERS: dict[str, exports.WritePreviews] = {".xlsx": previews_xlsx, ".pdf": bills_pdf}

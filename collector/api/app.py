@@ -18,6 +18,7 @@ from collector.api.routes import (
     losses,
     readings,
     registry,
+    run_files,
     snapshots,
     states,
 )
@@ -55,7 +56,8 @@ def create_app(context: Context, *, session_secret: bytes | None = None) -> Fast
     app.state.context = context
     app.state.console = Console(Signer(session_secret))
     v1 = APIRouter(prefix="/v1", responses=problems.responses(401, 403, 422, 429, 503))
-    for part in (snapshots, registry, losses, readings, states, fleet, commands, audit):
+    parts = (snapshots, registry, losses, readings, states, fleet, commands, audit, run_files)
+    for part in parts:
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)

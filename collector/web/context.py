@@ -6,6 +6,7 @@ Handed to `create_app` once and found again through the request; it must not kno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from pathlib import Path
 from typing import Annotated, cast
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,7 @@ class Context:
 
     `intake` tells, by part of it, what is wrong, empty where nothing is; None in a process that
     takes no batches. `sender` sends commands to gateways; without it they are refused.
+    `limits_file` has VEE's limits; None: those that are shipped.
     """
 
     ledger: Ledger
@@ -36,6 +38,7 @@ class Context:
     intake: Callable[[], Mapping[str, str]] | None = None
     sender: Sender | None = None
     command_lifetime_s: int = 120
+    limits_file: Path | None = None
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
 
     @property
