@@ -23,6 +23,7 @@ __all__ = [
     "billing_lines",
     "billing_runs",
     "billing_versions",
+    "maximum_demands",
     "metadata",
 ]
 
@@ -100,4 +101,16 @@ billing_exports = Table(
     Column("exported_at", Instant, nullable=False),
     Column("exported_by", String(64), nullable=False),
     ForeignKeyConstraint(["run", "version"], ["billing_versions.run", "billing_versions.version"]),
+)
+
+# Of a snapshot (version 0) or a version of a run: what stands beside its lines.
+maximum_demands = Table(
+    "maximum_demands",
+    metadata,
+    Column("owner", String(36), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("point", String(64), primary_key=True),
+    Column("meter", String(64), primary_key=True),
+    Column("power_w", BigInteger, nullable=False),
+    Column("after", Instant),
 )

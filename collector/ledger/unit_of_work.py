@@ -33,6 +33,7 @@ from collector.ledger.contracts import ContractRepository
 from collector.ledger.coverage import CoverageRepository
 from collector.ledger.daily_reads import DailyReadRepository
 from collector.ledger.delivery import DeliveryRepository
+from collector.ledger.demands import DemandRepository
 from collector.ledger.findings import FindingRepository, ManualIndexRepository
 from collector.ledger.idempotency import IdempotencyRepository
 from collector.ledger.index_reads import IndexReadRepository
@@ -73,6 +74,7 @@ class UnitOfWork:
 
     def __init__(self, connection: Connection) -> None:
         self.delivery = DeliveryRepository(connection)
+        self.demands = DemandRepository(connection)
         self.index_reads = IndexReadRepository(connection)
         self.registry = RegistryRepository(connection)
         self.contracts = ContractRepository(connection)

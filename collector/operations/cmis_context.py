@@ -11,6 +11,7 @@ from collector.billing.exports.cmis.values import CmisContext
 from collector.civil import civil_day, day_start, format_instant
 from collector.errors import InvalidRequest
 from collector.ledger import Ledger
+from collector.operations.demands import cmis_demands
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,16 @@ AS_INCLUDED = CmisDays()
 
 
 def cmis_context(
-    ledger: Ledger, period: tuple[datetime, datetime], zone: str, days: CmisDays
+    ledger: Ledger,
+    period: tuple[datetime, datetime],
+    zone: str,
+    days: CmisDays,
+    owner: tuple[str, int],
 ) -> CmisContext:
-    """The context of [from_at, to_at). Raises InvalidRequest unless both are midnights."""
+    """The context of [from_at, to_at). Raises InvalidRequest unless both are midnights.
+
+    `owner` is the snapshot and 0, or the run and its version: whose maximum demands.
+    """
     from_at, to_at = period
     first_day, end_day = civil_day(from_at, zone), civil_day(to_at, zone)
     for day, at in ((first_day, from_at), (end_day, to_at)):
@@ -40,11 +48,13 @@ def cmis_context(
     with ledger.read() as uow:
         registry = uow.registry.load(None)
         contracts = uow.contracts.load()
+        demands = uow.demands.of(*owner)
     return CmisContext(
         first_day=days.old or first_day,
         # CMIS's dates are both included; a period ends where the next begins.
         last_day=days.new or included_day,
         month_of=included_day,
         roll_overs_wh={name: meter.roll_over_wh for name, meter in registry.meters.items()},
+        demands=cmis_demands(demands, zone),
         papers=point_papers(registry, contracts, to_at, zone),
     )

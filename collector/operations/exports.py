@@ -80,7 +80,7 @@ def export_cmis(
     a period that does not begin and end at midnight, both at once."""
     head = get_snapshot(ledger, snapshot_id)
     lines = _selected_lines(ledger, head, wanted)
-    context = cmis_context(ledger, (head.from_at, head.to_at), by.zone, days)
+    context = cmis_context(ledger, (head.from_at, head.to_at), by.zone, days, (head.id, 0))
     tally = Tally()
     ours = in_book_order(cmis_rows(lines, context), context.papers)
     pieces = write_table1(own_form(), fresh_rows(ours, context, tally))
@@ -104,7 +104,7 @@ def fill_cmis(  # noqa: PLR0913  what, whose, by whom, and how
     consumed before then is of no use: see `write_file`.
     """
     head = get_snapshot(ledger, snapshot_id)
-    context = cmis_context(ledger, (head.from_at, head.to_at), by.zone, days)
+    context = cmis_context(ledger, (head.from_at, head.to_at), by.zone, days, (head.id, 0))
     lines = _selected_lines(ledger, head, wanted)
     source = Hashed(theirs.stream)
     reader = Table1Reader(source, theirs.name)

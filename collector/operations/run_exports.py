@@ -13,6 +13,7 @@ from collector.billing.exports.cmis.fill import Filler, Tally, fresh_rows
 from collector.billing.exports.cmis.point_papers import in_book_order
 from collector.billing.exports.cmis.run_rows import run_rows
 from collector.billing.exports.cmis.table1 import Table1Reader, own_form, write_table1
+from collector.billing.exports.cmis.values import CmisContext
 from collector.billing.exports.run_csv import run_csv
 from collector.billing.exports.run_json import run_json
 from collector.billing.exports.run_paper import run_statement_pdf
@@ -98,7 +99,7 @@ def export_run_cmis(
 ) -> RunExport:
     """A new GCS file of a run, by book and position. Raises NotFound, Conflict, InvalidRequest."""
     source = _source(ledger, run, wanted)
-    context = cmis_context(ledger, (source.head.from_at, source.head.to_at), by.zone, days)
+    context = _context(source, by, days)
     tally = Tally()
     rows = in_book_order(run_rows(source.by_point(), context, by.zone), context.papers)
     pieces = write_table1(own_form(), fresh_rows(rows, context, tally))
@@ -122,7 +123,7 @@ def fill_run_cmis(  # noqa: PLR0913  what, whose, by whom, and how
     was consumed before then is of no use: see `write_file`.
     """
     source = _source(ledger, run, wanted)
-    context = cmis_context(ledger, (source.head.from_at, source.head.to_at), by.zone, days)
+    context = _context(source, by, days)
     stream = Hashed(theirs.stream)
     reader = Table1Reader(stream, theirs.name)
     filler = Filler(
@@ -216,6 +217,12 @@ def _source(ledger: Ledger, run: str, wanted: Selection) -> _Source:
         # Told before anything is written, and before a reader was answered.
         next(source.in_order())
     return source
+
+
+def _context(source: _Source, by: By, days: CmisDays) -> CmisContext:
+    period = source.head.from_at, source.head.to_at
+    owner = source.head.run, source.version.version
+    return cmis_context(source.ledger, period, by.zone, days, owner)
 
 
 def _counted(lines: Iterable[RunLine], tally: Tally) -> Iterator[RunLine]:

@@ -232,7 +232,7 @@ def test_a_statement_names_kinds_and_what_was_chosen(ledger: Ledger, tmp_path: P
     document = pypdfium2.PdfDocument(content(export))
     text = " ".join(document[0].get_textpage().get_text_bounded().split())
     document.close()
-    assert "Chọn: sổ B01; loại điểm đo business" in text
+    assert "Chọn: sổ B01; loại điểm đo kinh doanh" in text
     assert "Kỳ ghi chỉ số từ ngày 01/10/2026 đến hết ngày 10/10/2026" in text
     assert "P2 M2 KT tiêu thụ 01/10/2026 501,000 502,500 40 60,000 A" in text
     assert export.tally.rows == 1

@@ -18,6 +18,7 @@ from collector.billing.exports.papers import (
 )
 from collector.billing.exports.pdf import Column, Paper
 from collector.billing.run_values import LineKind, RunHead, RunLine, VersionHead
+from collector.registry.values import Role
 
 _COLUMNS = (
     Column("Điểm đo", 102),
@@ -43,6 +44,16 @@ _WHAT = {
     "kind": "loại điểm đo",
     "point": "điểm đo",
     "station": "trạm",
+}
+ROLES = {
+    Role.HEAD: "công tơ tổng",
+    Role.HOUSEHOLD: "sinh hoạt",
+    Role.BUSINESS: "kinh doanh",
+    Role.WHOLESALE_MASTER: "bán buôn",
+    Role.ADMINISTRATIVE: "hành chính sự nghiệp",
+    Role.PRODUCTION: "sản xuất",
+    Role.SUB_METER: "công tơ phụ",
+    Role.OWN_USE: "tự dùng",
 }
 _HASH_SHOWN = 16
 _ONE_DAY = timedelta(days=1)
@@ -122,5 +133,8 @@ def _scope(head: RunHead, selection: Mapping[str, str]) -> str:
         whose = f"Sổ ghi chỉ số: {head.book}"
     elif head.station is not None:
         whose = f"Trạm biến áp: {head.station}"
-    chosen = "; ".join(f"{_WHAT[name]} {value}" for name, value in sorted(selection.items()))
+    named = dict(selection)
+    if "kind" in named:
+        named["kind"] = ROLES[Role(named["kind"])]
+    chosen = "; ".join(f"{_WHAT[name]} {value}" for name, value in sorted(named.items()))
     return f"{whose}. Chọn: {chosen}" if chosen else whose
