@@ -254,7 +254,7 @@ def write_file(pieces: Iterable[bytes], output: Path) -> None:
 
 
 _NO_ROOM = "make room there and in the folder for temporary files; nothing was half written"
-_HINTS = {errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM}
+_HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _NO_ROOM)
 
 
 def pieces_of(write: Callable[[BinaryIO, str], object]) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import resource
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -337,3 +338,21 @@ def test_the_commands_write_whole_files_and_say_why_not(tmp_path: Path) -> None:
         assert "hint:" in said
         assert target.read_bytes() == before
     assert list(tmp_path.glob("tmp*")) == []
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    target.write_bytes(b"what was there")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(InvalidRequest, match="cannot be written") as caught:
+            exports.write_file([b"x" * 64_000] * 4, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "make room" in caught.value.hint
+    assert target.read_bytes() == b"what was there"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    with pytest.raises(InvalidRequest, match="cannot be written") as caught:
+        exports.write_file([b"x"], tmp_path / "nowhere" / "out.csv")
+    assert "folder of yours" in caught.value.hint

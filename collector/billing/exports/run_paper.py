@@ -34,10 +34,12 @@ _COLUMNS = (
 )
 KINDS = {
     LineKind.CONSUMPTION: "tiêu thụ",
-    LineKind.RETURN: "hoàn trả",
-    LineKind.CORRECTION: "điều chỉnh",
+    LineKind.RETURN: "thoái hoàn",
+    LineKind.CORRECTION: "truy thu",
     LineKind.HELD: "tạm giữ",
 }
+# A correction that is below zero gives back.
+_GIVEN_BACK = "truy hoàn"
 _WHAT = {
     "book": "sổ",
     "commune": "xã",
@@ -72,9 +74,8 @@ def run_statement_pdf(
     """
     head, version = of
     paper = Paper(stream, f"{STATEMENT} {head.run}")
-    paper.new_part(
-        f"Kỳ ghi {head.run} · phiên bản {version.version} · SHA-256 {version.sha256[:_HASH_SHOWN]}…"
-    )
+    digest = version.sha256[:_HASH_SHOWN]
+    paper.new_part(f"Kỳ chốt hóa đơn {head.run} · phiên bản {version.version} · SHA-256 {digest}…")
     first, last = head.from_at.astimezone(zone).date(), head.to_at.astimezone(zone).date()
     paper.line(STATEMENT, size=15, bold=True, middle=True)
     period = f"Kỳ ghi chỉ số từ ngày {day(first)} đến hết ngày {day(last - _ONE_DAY)}"
@@ -83,15 +84,15 @@ def run_statement_pdf(
     paper.line(_scope(head, selection), size=9)
     made = version.made_at.astimezone(zone)
     paper.line(
-        f"Kỳ {head.run}, phiên bản {version.version}, lập lúc {made:%d/%m/%Y %H:%M}"
+        f"Kỳ chốt hóa đơn {head.run}, phiên bản {version.version}, lập lúc {made:%d/%m/%Y %H:%M}"
         f" bởi {version.made_by}"
     )
     paper.line(f"SHA-256: {version.sha256}")
     paper.line(
         "Chỉ số và sản lượng: kWh (VC, VN: kvarh). CL, chất lượng: "
         + "; ".join(f"{quality.value} {words}" for quality, words in QUALITIES.items())
-        + ". Loại: hoàn trả – kỳ trước đã tính quá theo chỉ số ước lượng; điều chỉnh – sửa kỳ đã"
-        " chốt; tạm giữ – chưa tính trong kỳ này."
+        + ". Loại: thoái hoàn – kỳ trước đã tính quá theo chỉ số ước lượng; truy thu, truy hoàn –"
+        " sửa kỳ đã chốt; tạm giữ – chưa tính trong kỳ này."
     )
     paper.space()
     sums = StatementSums()
@@ -117,7 +118,7 @@ def _rows(
             line.point,
             line.meter,
             code,
-            KINDS[line.kind],
+            _kind(line),
             day(line.from_at.astimezone(zone).date()),
             kilo(line.index_from),
             kilo(line.index_to),
@@ -125,6 +126,12 @@ def _rows(
             kilo(line.billed),
             line.quality.value,
         )
+
+
+def _kind(line: RunLine) -> str:
+    if line.kind is LineKind.CORRECTION and (line.billed or 0) < 0:
+        return _GIVEN_BACK
+    return KINDS[line.kind]
 
 
 def _scope(head: RunHead, selection: Mapping[str, str]) -> str:
