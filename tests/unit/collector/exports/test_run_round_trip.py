@@ -14,7 +14,15 @@ from collector.billing.exports.cmis.fill import Filler, Tally, fresh_rows
 from collector.billing.exports.cmis.run_rows import run_rows
 from collector.billing.exports.cmis.table1 import Table1Reader, own_form, write_table1
 from collector.billing.run_values import LineKind, RunLine
-from tests.unit.collector.exports.making import FROM_AT, NORMAL, OFF_PEAK, PEAK, TOTAL, read_back
+from tests.unit.collector.exports.making import (
+    FROM_AT,
+    NORMAL,
+    OFF_PEAK,
+    PEAK,
+    TO_AT,
+    TOTAL,
+    read_back,
+)
 from tests.unit.collector.exports.test_run_rows import CONTEXT, MIDDLE, ZONE, correction, of_run
 
 _FILLED = re.compile(rb" *<(?:CS_MOI|SL_MOI|NGAY_MOI|SL_THAO|TTR_MOI)>.*\n")
@@ -29,7 +37,8 @@ def validator(schema: str) -> xmlschema.XMLSchema:
 @st.composite
 def of_point(draw: st.DrawFn, number: int) -> list[RunLine]:
     """A point's lines: one rate or three, with an exchange, a return or corrections, or none."""
-    point, multiplier = f"P{number:03}", draw(st.sampled_from((1, 1, 40, Fraction(3, 2))))
+    point = f"P{number:03}"
+    multiplier = draw(st.sampled_from([Fraction(1), Fraction(40), Fraction(3, 2)]))
     step = 1000 if multiplier == 1 else 10
     registers = draw(st.sampled_from(((TOTAL,), (TOTAL, NORMAL, PEAK, OFF_PEAK))))
     is_exchanged = draw(st.booleans())
@@ -44,11 +53,11 @@ def of_point(draw: st.DrawFn, number: int) -> list[RunLine]:
             kind = LineKind.CONSUMPTION
             if draw(st.integers(0, 9)) == 0:
                 start, end, kind = end, start, LineKind.RETURN
-            until = {} if to_at is None else {"to_at": to_at}
+            until = TO_AT if to_at is None else to_at
             found.append(
                 of_run(
                     start, end, kind=kind, multiplier=multiplier, point=point, meter=meter,
-                    register=register, from_at=from_at, **until,
+                    register=register, from_at=from_at, to_at=until,
                 )
             )  # fmt: skip
         if draw(st.integers(0, 4)) == 0:
