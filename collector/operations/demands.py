@@ -42,13 +42,18 @@ def period_demands(uow: UnitOfWork, stretches: Iterable[Counted]) -> list[PeakDe
     Of a stretch the first read, at its start, is what the others are compared with; a meter that
     was put in within the period begins with its first.
     """
-    rows = sorted(set(stretches), key=lambda row: (row.point, row.from_at))
+    rows = list(stretches)
     if not rows:
         return []
     begins, ends = min(row.from_at for row in rows), max(row.to_at for row in rows)
     asked = {row.meter for row in rows if row.to_at < ends}
     sending = uow.demands.meters(max(begins, ends - _LAST_DAYS), ends + _SCAN) | asked
     reads = uow.demands.reads(sending & {row.meter for row in rows}, begins, ends)
+    points = {row.point for row in rows if row.meter in reads}
+    # Registers of a meter have the same stretches: once is enough.
+    rows = sorted(
+        {row for row in rows if row.point in points}, key=lambda row: (row.point, row.from_at)
+    )
     starts: dict[str, datetime] = {}
     for row in rows:
         starts[row.point] = min(row.from_at, starts.get(row.point, row.from_at))
