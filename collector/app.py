@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -226,6 +227,7 @@ def _server(
 ) -> uvicorn.Server:
     # A process that only takes batches needs no web framework.
     from collector.api.app import create_app  # noqa: PLC0415
+    from collector.operations.vee_files import load_limits  # noqa: PLC0415
     from collector.web.context import Context  # noqa: PLC0415
 
     context = Context(
@@ -237,7 +239,7 @@ def _server(
         intake=None if worker is None else worker.troubles,
         sender=desk,
         command_lifetime_s=(config.commands or CommandsConfig()).lifetime_s,
-        limits_file=config.vee.limits_file,
+        limits=partial(load_limits, config.vee.limits_file),
     )
     app = create_app(context)
     return uvicorn.Server(

@@ -6,7 +6,6 @@ Handed to `create_app` once and found again through the request; it must not kno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
 from typing import Annotated, cast
 from zoneinfo import ZoneInfo
 
@@ -17,7 +16,9 @@ from starlette.requests import HTTPConnection
 from collector.civil import civil_day, zone_info
 from collector.ledger import Ledger
 from collector.operations.commands import Sender
+from collector.operations.vee_files import load_limits
 from collector.readings.port import ReadingStore
+from collector.vee.limits import LimitsBook
 from collector.web.wrong_keys import WrongKeys
 
 
@@ -26,8 +27,8 @@ class Context:
     """The parts that requests share; all of them are safe to use from several threads.
 
     `intake` tells, by part of it, what is wrong, empty where nothing is; None in a process that
-    takes no batches. `sender` sends commands to gateways; without it they are refused.
-    `limits_file` has VEE's limits; None: those that are shipped.
+    takes no batches. `sender` sends commands to gateways; without it they are refused. `limits` are
+    those of validation.
     """
 
     ledger: Ledger
@@ -38,7 +39,7 @@ class Context:
     intake: Callable[[], Mapping[str, str]] | None = None
     sender: Sender | None = None
     command_lifetime_s: int = 120
-    limits_file: Path | None = None
+    limits: Callable[[], LimitsBook] = lambda: load_limits(None)
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
 
     @property

@@ -17,7 +17,6 @@ from collector.operations.export_selection import Selection
 from collector.operations.exports import By
 from collector.operations.green_button import export_green_button
 from collector.operations.keys import KeyIdentity, Scope
-from collector.operations.vee_files import load_limits
 from collector.registry.values import Role
 from collector.web.context import Context, ContextParameter
 from collector.web.parameters import Day, NamePath, NameQuery
@@ -136,8 +135,8 @@ def green_button_xml(
     ends are included."""
     zone = context.zone
     period = day_start(first_day, zone), day_start(last_day + DAY, zone)
-    book = load_limits(context.limits_file)
-    made = export_green_button(context.ledger, customer, period, book, _by(context, key))
+    by = _by(context, key)
+    made = export_green_button(context.ledger, customer, period, context.limits(), by)
     headers = {
         "Cache-Control": "private, no-store",
         "Content-Disposition": 'attachment; filename="green-button.xml"',

@@ -314,7 +314,8 @@ class _Book:
             try:
                 self._book.close()
             except FileCreateError as error:
-                raise OSError(*error.args) from error
+                # What it wraps is what the disk said.
+                raise OSError(*error.args[0].args) from error
         else:
             # Its destructor would write what is there, and leave the rows' files open.
             self._book.fileclosed = True

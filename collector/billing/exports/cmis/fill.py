@@ -163,7 +163,7 @@ class Filler:
         wanted = {
             "CS_MOI": _decimal(ours.index_to_kwh),
             "SL_MOI": _decimal(ours.energy_kwh),
-            "TTR_MOI": ROLLED_OVER_MARK if ours.rolled_over else _mark(row),
+            "TTR_MOI": ROLLED_OVER_MARK if ours.rolled_over else _mark(row) or ours.mark,
             "NGAY_MOI": _date_text(self._context.last_day, types["NGAY_MOI"], row),
         }
         if ours.removed_kwh or ours.corrected_kwh or "SL_THAO" not in row:
@@ -238,7 +238,7 @@ def _fresh(row: CmisRow, context: CmisContext) -> Row:
     if row.lack is None and row.energy_kwh is not None:
         texts |= {
             "CS_MOI": _decimal(row.index_to_kwh),
-            "TTR_MOI": ROLLED_OVER_MARK if row.rolled_over else None,
+            "TTR_MOI": ROLLED_OVER_MARK if row.rolled_over else row.mark or None,
             "SL_MOI": exact_decimal(row.energy_kwh),
             "NGAY_MOI": _date_text(last, "dateTime", {}),
             "SL_THAO": exact_decimal(row.removed_kwh),

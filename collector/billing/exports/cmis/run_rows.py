@@ -19,7 +19,7 @@ from collector.billing.exports.cmis.rows import (
     coded,
     exact_decimal,
 )
-from collector.billing.exports.cmis.values import CmisContext, CmisRow, Reason
+from collector.billing.exports.cmis.values import ZERO_MARKS, CmisContext, CmisRow, Reason
 from collector.billing.run_values import LineKind, RunLine
 from collector.billing.values import LineQuality
 from collector.civil import civil_day
@@ -77,6 +77,7 @@ def _row(
         quality=min((line.quality for line in lines), key=WORST_FIRST.index),
         demand=context.demands.get((point, code)),
         first_day=civil_day(counted[0].from_at, zone) if counted else None,
+        mark=context.marks.get(point, ""),
     )
     if not counted:
         # Nothing but a correction: no index belongs to it.
@@ -101,9 +102,12 @@ def _row(
     if current < 0 or row.removed_kwh < 0:
         # A reading cannot take back what was billed: that is an adjustment that a person makes.
         return replace(row, lack=Reason.CREDIT)
+    lack = None
     if exact_decimal(last.multiplier) is None:
-        return replace(row, lack=Reason.NOT_DECIMAL)
-    return row
+        lack = Reason.NOT_DECIMAL
+    elif row.mark in ZERO_MARKS and current:
+        lack = Reason.MARK_REFUSED
+    return replace(row, lack=lack)
 
 
 def _rolled_over(line: RunLine) -> bool:

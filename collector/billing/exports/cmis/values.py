@@ -83,7 +83,7 @@ class CmisContext:
     `first_day` and `last_day` are NGAY_CU and NGAY_MOI: the period's, both included, unless told
     otherwise; `month_of` is a day of THANG and NAM where `last_day` is not. `roll_overs_wh` is the
     modulus by meter; `demands` by point and LOAI_BCS; `papers` by point. `cycle` is KY of points
-    whose paper has none.
+    whose paper has none. `marks` are the letters of TTR_MOI that people gave to points.
     """
 
     first_day: date
@@ -91,6 +91,7 @@ class CmisContext:
     roll_overs_wh: Mapping[str, int | None] = field(default_factory=dict)
     demands: Mapping[tuple[str, str], Demand] = field(default_factory=dict)
     papers: Mapping[str, PointPaper] = field(default_factory=dict)
+    marks: Mapping[str, str] = field(default_factory=dict)
     cycle: int = 1
     month_of: date | None = None
 
@@ -102,7 +103,8 @@ class CmisRow:
     Indices are kWh (kvarh), floored to billed steps. `energy_kwh` is SL_MOI, and `removed_kwh`
     SL_THAO: what was measured before the last exchange or change of multiplier, and corrections of
     earlier periods, which are `corrected_kwh` of it. `lack` says why there is none. `first_day` is
-    NGAY_CU where it is the row's own: a chain may go on from an earlier period.
+    NGAY_CU where it is the row's own: a chain may go on from an earlier period. `mark` is what a
+    person here says of the meter (TTR_MOI).
     """
 
     point: str
@@ -120,6 +122,7 @@ class CmisRow:
     lack: Reason | None = None
     corrected_kwh: Fraction = Fraction(0)
     first_day: date | None = None
+    mark: str = ""
 
     @property
     def billed_kwh(self) -> Fraction:

@@ -1,6 +1,7 @@
 """A billing run's lines as CMIS counts them: the chain, exchanges, corrections, returns."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -205,6 +206,21 @@ def test_a_mark_that_forces_zero_is_refused_where_the_run_bills(mark: str) -> No
     assert (row["SL_MOI"], reasons(tally)) == ("0", ["mark_refused"])
     (row,), tally, _ = filled(theirs, of_run(1_000_000, 1_000_000))
     assert (row["CS_MOI"], reasons(tally)) == ("1000", [])
+
+
+def test_a_mark_of_ours_is_written_and_held_to_the_same() -> None:
+    def made(mark: str, line: RunLine) -> tuple[dict[str, str], list[str]]:
+        context, tally = replace(CONTEXT, marks={POINT: mark}), Tally()
+        rows = fresh_rows(run_rows([line], context, ZONE), context, tally)
+        (row,) = read_back(b"".join(write_table1(own_form(), rows)))
+        return texts(row), reasons(tally)
+
+    row, found = made("K", of_run(1_000_000, 1_001_000))
+    assert (row["TTR_MOI"], row["SL_MOI"], found) == ("K", "1", [])
+    row, found = made("V", of_run(1_000_000, 1_001_000))
+    assert ("CS_MOI" in row, found) == (False, ["mark_refused"])
+    row, found = made("V", of_run(1_000_000, 1_000_000))
+    assert (row["TTR_MOI"], row["SL_MOI"], found) == ("V", "0", [])
 
 
 def test_three_rates_are_bt_cd_td_sg_and_of_one_mind() -> None:
