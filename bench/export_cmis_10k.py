@@ -1,16 +1,17 @@
 """Figure `export_cmis_10k`: CMIS's file of 10,000 points filled, from their file to ours on disk.
 
-Their file is the one that is made new of the same snapshot, its new indices taken out again.
+Their file is the one that is made new of the same run, its new indices taken out again.
 """
 
 import re
 import statistics
 import time
 
-from bench.exports import BY, LINES, POINTS, snapshot_of_10k
+from bench.exports import BY, LINES, POINTS, run_of_10k
 from bench.figure import Figure, Requirement
 from bench.isolated import run_isolated
-from collector.operations.exports import Named, export_cmis, fill_cmis, write_file
+from collector.operations.exports import Named, write_file
+from collector.operations.run_exports import export_run_cmis, fill_run_cmis
 
 RUNS = 5
 
@@ -40,11 +41,11 @@ def measure() -> Figure:
 
 def _exports() -> tuple[list[float], list[float], list[float], int]:
     new_s, fill_s, cpu_s = [], [], []
-    with snapshot_of_10k() as (ledger, snapshot, folder):
+    with run_of_10k() as (ledger, run, folder):
         new, back = folder / "new.xml", folder / "back.xml"
         for _ in range(RUNS):
             started = time.perf_counter()
-            export = export_cmis(ledger, snapshot, BY)
+            export = export_run_cmis(ledger, run, BY)
             write_file(export.pieces, new)
             new_s.append(time.perf_counter() - started)
             assert export.tally.filled == LINES
@@ -53,7 +54,7 @@ def _exports() -> tuple[list[float], list[float], list[float], int]:
         for _ in range(RUNS):
             started, cpu_started = time.perf_counter(), time.process_time()
             with theirs.open("rb") as stream:
-                export = fill_cmis(ledger, snapshot, Named(stream, theirs.name), BY)
+                export = fill_run_cmis(ledger, run, Named(stream, theirs.name), BY)
                 write_file(export.pieces, back)
             fill_s.append(time.perf_counter() - started)
             cpu_s.append(time.process_time() - cpu_started)

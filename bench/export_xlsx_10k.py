@@ -1,12 +1,13 @@
-"""Figure `export_xlsx_10k`: a snapshot of 10,000 points as a workbook on disk."""
+"""Figure `export_xlsx_10k`: a billing run of 10,000 points as a workbook on disk."""
 
 import statistics
 import time
 
-from bench.exports import BY, LINES, POINTS, snapshot_of_10k
+from bench.exports import BY, LINES, POINTS, run_of_10k
 from bench.figure import Figure, Requirement
 from bench.isolated import run_isolated
-from collector.operations.exports import export_xlsx, write_file
+from collector.operations.exports import write_file
+from collector.operations.run_exports import export_run_xlsx
 
 RUNS = 5
 
@@ -33,11 +34,11 @@ def measure() -> Figure:
 
 def _exports() -> tuple[list[float], list[float], int]:
     seconds, cpu_s = [], []
-    with snapshot_of_10k() as (ledger, snapshot, folder):
-        output = folder / "snapshot.xlsx"
+    with run_of_10k() as (ledger, run, folder):
+        output = folder / "run.xlsx"
         for _ in range(RUNS):
             started, cpu_started = time.perf_counter(), time.process_time()
-            export = export_xlsx(ledger, snapshot, BY)
+            export = export_run_xlsx(ledger, run, BY)
             write_file(export.pieces, output)
             seconds.append(time.perf_counter() - started)
             cpu_s.append(time.process_time() - cpu_started)

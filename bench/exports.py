@@ -1,4 +1,4 @@
-"""A ledger with a snapshot of 10,000 points, for the figures of exports.
+"""A ledger with an approved billing run of 10,000 points, for the figures of exports.
 
 It fills; it must not know which file is measured.
 """
@@ -13,9 +13,17 @@ from bench.snapshot_10k import ACTOR, EPOCH, FIRST, METERS, NOW, STATIONS, write
 from collector.civil import DEFAULT_ZONE
 from collector.ledger import Ledger
 from collector.ledger.index_reads import IndexBlock
+from collector.operations.billing_lines import BilledBy
+from collector.operations.billing_runs import (
+    Acting,
+    Scope,
+    approve_run,
+    make_version,
+    open_run,
+)
 from collector.operations.exports import By
 from collector.operations.registry import import_registry
-from collector.operations.snapshots import create_snapshot
+from collector.operations.vee_files import load_limits
 from contract.messages import MeterRead, ScanKind
 from contract.registers import IMPORT_ACTIVE
 
@@ -30,8 +38,8 @@ LINES = POINTS + STATIONS * THREE_RATE * len(RATES)
 
 
 @contextmanager
-def snapshot_of_10k() -> Iterator[tuple[Ledger, str, Path]]:
-    """The ledger, the id of its snapshot of a month, and a folder that goes with them."""
+def run_of_10k() -> Iterator[tuple[Ledger, str, Path]]:
+    """The ledger, the name of its run of a month, and a folder that goes with them."""
     with tempfile.TemporaryDirectory(prefix="songlo-bench-") as name:
         folder = Path(name)
         ledger = Ledger(f"sqlite:///{folder / 'ledger.sqlite'}")
@@ -43,14 +51,27 @@ def snapshot_of_10k() -> Iterator[tuple[Ledger, str, Path]]:
             for day in (0, DAYS):
                 with ledger.begin() as uow:
                     uow.index_reads.insert_many(_day(day), NOW)
-            from_at, to_at = FIRST, FIRST + timedelta(days=DAYS)
-            head = create_snapshot(
-                ledger, station=None, from_at=from_at, to_at=to_at, actor=ACTOR, now=NOW
-            )
-            assert head.line_count == LINES
-            yield ledger, head.id, folder
+            run, line_count = _approved(ledger)
+            assert line_count == LINES
+            yield ledger, run, folder
         finally:
             ledger.close()
+
+
+def _approved(ledger: Ledger) -> tuple[str, int]:
+    clerk, manager = (Acting(name, NOW, "a month is over") for name in ("clerk", "manager"))
+    billed_by = BilledBy(load_limits(None), DEFAULT_ZONE)
+    head = open_run(
+        ledger,
+        scope=Scope(),
+        from_at=FIRST,
+        to_at=FIRST + timedelta(days=DAYS),
+        zone=DEFAULT_ZONE,
+        by_whom=clerk,
+    )
+    version = make_version(ledger, head.run, billed_by, clerk).version
+    approve_run(ledger, head.run, version.sha256, billed_by, manager)
+    return head.run, version.line_count
 
 
 def _day(day: int) -> Iterator[IndexBlock]:

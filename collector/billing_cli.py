@@ -23,6 +23,7 @@ from collector.ledger import Ledger
 from collector.operations import billing_runs
 from collector.operations.billing_runs import Acting, LineChange, RunView, Scope
 from collector.operations.billing_settings import billed_by
+from collector.operations.exports import write_file
 from collector.operations.registry_history import book_periods
 from collector.operations.run_decisions import Verdict, decide_exceptions, mark_point
 from contract.registers import BY_OBIS
@@ -248,9 +249,9 @@ def export(
         done = view.export or billing_runs.export_run(ledger, run, _acting())
         data = b"".join(run_csv(billing_runs.version_lines(ledger, run, done.version)))
     try:
-        output.write_bytes(data)
-    except OSError as error:
-        typer.echo(f"error: {output}: {error.strerror}", err=True)
+        write_file([data], output)
+    except InvalidRequest as error:
+        typer.echo(f"error: {error}", err=True)
         typer.echo("hint: the run is exported; give the command again with another path", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"version {done.version} of run {run}: {output}")

@@ -111,3 +111,4 @@ BILLING: tuple[Register, ...] = tuple(register for register in CATALOGUE if regi
 
 IMPORT_ACTIVE = "1-0:1.8.0"
 EXPORT_ACTIVE = "1-0:2.8.0"
+DEMAND_MAX = "1-0:1.6.0"

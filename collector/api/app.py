@@ -25,6 +25,7 @@ from collector.api.routes import (
     registry,
     registry_files,
     registry_rows,
+    run_files,
     snapshots,
     states,
 )
@@ -74,6 +75,7 @@ def create_app(context: Context, *, session_secret: bytes | None = None) -> Fast
         audit,
         billing,
         bills,
+        run_files,
         findings,
         indices,
         # Files first: their paths are narrower than those of rows.

@@ -33,6 +33,9 @@ REASONS = {
     Reason.REGISTERS_CHANGED: _("meters before and after the exchange count other registers"),
     Reason.SIBLING_MISSING: _("one of BT, CD, TD is missing"),
     Reason.ROLL_OVER_UNKNOWN: _("rolled over, and the registry does not say where"),
+    Reason.HELD: _("left out of the billing run"),
+    Reason.CREDIT: _("less than nothing is billed: adjust it by hand"),
+    Reason.CORRECTED: _("SL_THAO includes a correction of earlier periods"),
     Reason.NOT_DECIMAL: _("no decimal of the file's column says it exactly"),
 }
 

@@ -201,6 +201,29 @@ class BillingRunRepository:
         )
         return [_line(row) for row in rows]
 
+    def page(self, run: str, version: int, first: int, limit: int) -> list[RunLine]:
+        """Lines of a version in their order, from number `first` (0 is the first of all) on."""
+        c = billing_lines.c
+        rows = self._connection.execute(
+            select(*_LINE)
+            .where(
+                c.run == run, c.version == version, c.ordinal >= first, c.ordinal < first + limit
+            )
+            .order_by(c.ordinal)
+        )
+        return [_line(row) for row in rows]
+
+    def beside_consumption(self, run: str, version: int) -> list[RunLine]:
+        """The corrections of a version and who was left out: they stand behind all else, few."""
+        c = billing_lines.c
+        kinds = [LineKind.CORRECTION.value, LineKind.HELD.value]
+        rows = self._connection.execute(
+            select(*_LINE)
+            .where(c.run == run, c.version == version, c.kind.in_(kinds))
+            .order_by(c.ordinal)
+        )
+        return [_line(row) for row in rows]
+
     def add_act(self, act: Act) -> None:
         """Record what a person did."""
         self._connection.execute(

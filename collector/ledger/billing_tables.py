@@ -34,6 +34,7 @@ __all__ = [
     "billing_marks",
     "billing_runs",
     "billing_versions",
+    "maximum_demands",
     "metadata",
 ]
 
@@ -225,4 +226,16 @@ bill_exports = Table(
     Column("sha256", String(64), nullable=False),
     Column("exported_at", Instant, nullable=False),
     Column("exported_by", String(64), nullable=False),
+)
+
+# Of a snapshot (version 0) or a version of a run: what stands beside its lines.
+maximum_demands = Table(
+    "maximum_demands",
+    metadata,
+    Column("owner", String(36), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("point", String(64), primary_key=True),
+    Column("meter", String(64), primary_key=True),
+    Column("power_w", BigInteger, nullable=False),
+    Column("after", Instant),
 )

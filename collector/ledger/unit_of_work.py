@@ -28,13 +28,14 @@ from collector.errors import CollectorError, InvalidRequest, LedgerStateError, L
 from collector.ledger.accounting import AccountingRepository
 from collector.ledger.audit import AuditRepository
 from collector.ledger.billing_runs import BillingRunRepository
-from collector.ledger.boundary_reads import BoundaryReadRepository
 from collector.ledger.bills import BillRepository
+from collector.ledger.boundary_reads import BoundaryReadRepository
 from collector.ledger.commands import CommandRepository
 from collector.ledger.contracts import ContractRepository
 from collector.ledger.coverage import CoverageRepository
 from collector.ledger.daily_reads import DailyReadRepository
 from collector.ledger.delivery import DeliveryRepository
+from collector.ledger.demands import DemandRepository
 from collector.ledger.findings import FindingRepository, ManualIndexRepository
 from collector.ledger.idempotency import IdempotencyRepository
 from collector.ledger.index_reads import IndexReadRepository
@@ -79,6 +80,7 @@ class UnitOfWork:
 
     def __init__(self, connection: Connection) -> None:
         self.delivery = DeliveryRepository(connection)
+        self.demands = DemandRepository(connection)
         self.index_reads = IndexReadRepository(connection)
         self.registry = RegistryRepository(connection)
         self.contracts = ContractRepository(connection)

@@ -5,9 +5,10 @@ must not decide what a line says, which `collector.billing` does.
 """
 
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from collector.billing.chain import (
     basis_hash,
@@ -25,8 +26,8 @@ from collector.operations.billing_lines import (
     billed_lines,
     chain_now,
     points_of,
-    put_in,
 )
+from collector.operations.demands import Counted, demands_hash, period_demands
 from collector.operations.registry import unknown_station
 from collector.operations.registry_history import unknown_book
 from collector.operations.run_decisions import accept_exceptions, family_of, run_exceptions
@@ -182,6 +183,7 @@ def make_version(ledger: Ledger, run: str, by: BilledBy, by_whom: Acting) -> Mad
         latest = versions[-1] if versions else None
         known = [] if latest is None else uow.billing_runs.lines(run, latest.version)
         before = latest if latest is not None else uow.billing_runs.exported_last(head)
+        demands = period_demands(uow, _counted(lines))
     basis = basis_hash(chain)
     if latest is not None and known == lines and latest.basis_sha256 == basis:
         return Made(latest, is_new=False, changes=[])
@@ -204,7 +206,10 @@ def make_version(ledger: Ledger, run: str, by: BilledBy, by_whom: Acting) -> Mad
         if uow.billing_runs.versions(run) != versions:
             raise _changed_meanwhile(run)
         uow.billing_runs.add_version(version, lines)
-        detail = {"version": number, "sha256": version.sha256, "lines": len(lines)}
+        detail: dict[str, Any] = {"version": number, "sha256": version.sha256, "lines": len(lines)}
+        if demands:
+            uow.demands.freeze(run, number, demands)
+            detail |= {"demands": len(demands), "demands_sha256": demands_hash(demands)}
         uow.audit.add(AuditEntry(now, actor, "billing.make", run, detail | {"reason": reason}))
     return Made(version, is_new=True, changes=_changes(known, lines))
 
@@ -417,6 +422,13 @@ def _may_share(one: RunHead, other: RunHead) -> bool:
     if one.station is not None and other.station is not None:
         return one.station == other.station
     return True
+
+
+def _counted(lines: Iterable[RunLine]) -> Iterator[Counted]:
+    """When which meter counted where, of all that the run bills."""
+    for line in lines:
+        if line.kind is LineKind.CONSUMPTION or line.kind is LineKind.RETURN:
+            yield Counted(line.point, line.meter, line.from_at, line.to_at, line.multiplier)
 
 
 def _excluded(acts: Iterable[Act]) -> list[str]:

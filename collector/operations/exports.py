@@ -3,28 +3,37 @@
 It fetches, hashes and records; it must not know what a file looks like inside.
 """
 
+import errno
 import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from collector.billing.exports.cmis.fill import Filler, Tally, fresh_rows
+from collector.billing.exports.cmis.point_papers import in_book_order
 from collector.billing.exports.cmis.rows import cmis_rows
 from collector.billing.exports.cmis.table1 import Table1Reader, own_form, write_table1
-from collector.billing.exports.cmis.values import CmisContext, PointPaper
 from collector.billing.exports.papers import statement_pdf
 from collector.billing.exports.xlsx import check_rows, previews_xlsx, snapshot_xlsx
 from collector.billing.rating.preview import BillPreview
-from collector.billing.values import SnapshotHead
-from collector.civil import civil_day, day_start, format_instant, zone_info
-from collector.errors import InvalidRequest, NotFound
+from collector.billing.values import SnapshotHead, SnapshotLine
+from collector.civil import day_start, zone_info
+from collector.errors import Conflict, InvalidRequest, NotFound
 from collector.ledger import Ledger
 from collector.ledger.audit import AuditEntry
+from collector.operations.cmis_context import AS_INCLUDED, CmisDays, cmis_context
+from collector.operations.export_selection import (
+    EVERYTHING,
+    Selection,
+    nothing_selected,
+    selected_points,
+)
 from collector.operations.snapshots import get_snapshot, snapshot_lines
 
 # A workbook of a large station is held in memory, one of a district is not.
@@ -60,34 +69,32 @@ class Named:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class CmisDays:
-    """NGAY_CU and NGAY_MOI where they are not the period's first and last day."""
-
-    old: date | None = None
-    new: date | None = None
-
-
-AS_INCLUDED = CmisDays()
-
-
-def export_cmis(ledger: Ledger, snapshot_id: str, by: By, days: CmisDays = AS_INCLUDED) -> Export:
-    """A new GCS file of a snapshot. Raises NotFound, and InvalidRequest for a period that does
-    not begin and end at midnight, both at once."""
+def export_cmis(
+    ledger: Ledger,
+    snapshot_id: str,
+    by: By,
+    days: CmisDays = AS_INCLUDED,
+    wanted: Selection = EVERYTHING,
+) -> Export:
+    """A new GCS file of a snapshot, by book and position. Raises NotFound, and InvalidRequest for
+    a period that does not begin and end at midnight, both at once."""
     head = get_snapshot(ledger, snapshot_id)
-    context = _cmis_context(ledger, head, by.zone, days)
+    lines = _selected_lines(ledger, head, wanted)
+    context = cmis_context(ledger, (head.from_at, head.to_at), by.zone, days, (head.id, 0))
     tally = Tally()
-    ours = cmis_rows(snapshot_lines(ledger, snapshot_id), context)
+    ours = in_book_order(cmis_rows(lines, context), context.papers)
     pieces = write_table1(own_form(), fresh_rows(ours, context, tally))
-    return Export(recorded(ledger, pieces, _entry("export.cmis", head, by, tally)), head, tally)
+    entry = _entry("export.cmis", head, by, tally, partial(_named, wanted))
+    return Export(recorded(ledger, pieces, entry), head, tally)
 
 
-def fill_cmis(
+def fill_cmis(  # noqa: PLR0913  what, whose, by whom, and how
     ledger: Ledger,
     snapshot_id: str,
     theirs: Named,
     by: By,
     days: CmisDays = AS_INCLUDED,
+    wanted: Selection = EVERYTHING,
     *,
     from_their_index: bool = False,
 ) -> Export:
@@ -97,12 +104,13 @@ def fill_cmis(
     consumed before then is of no use: see `write_file`.
     """
     head = get_snapshot(ledger, snapshot_id)
-    context = _cmis_context(ledger, head, by.zone, days)
-    source = _Hashed(theirs.stream)
+    context = cmis_context(ledger, (head.from_at, head.to_at), by.zone, days, (head.id, 0))
+    lines = _selected_lines(ledger, head, wanted)
+    source = Hashed(theirs.stream)
     reader = Table1Reader(source, theirs.name)
     filler = Filler(
         reader.form,
-        cmis_rows(snapshot_lines(ledger, snapshot_id), context),
+        cmis_rows(lines, context),
         context,
         from_their_index=from_their_index,
     )
@@ -117,29 +125,36 @@ def fill_cmis(
             "from_their_index": from_their_index,
             "old_day": context.first_day.isoformat(),
             "new_day": context.last_day.isoformat(),
+            **_named(wanted),
         },
     )
     return Export(recorded(ledger, pieces, entry), head, filler.tally)
 
 
-def export_xlsx(ledger: Ledger, snapshot_id: str, by: By) -> Export:
+def export_xlsx(ledger: Ledger, snapshot_id: str, by: By, wanted: Selection = EVERYTHING) -> Export:
     """A snapshot as a workbook. Raises NotFound, and InvalidRequest for one that no sheet holds."""
     head = get_snapshot(ledger, snapshot_id)
+    lines = _selected_lines(ledger, head, wanted)
     check_rows(head.line_count)
     tally = Tally()
 
     def write(stream: BinaryIO, folder: str) -> None:
-        lines = snapshot_lines(ledger, snapshot_id)
         tally.rows = snapshot_xlsx(head, lines, zone_info(by.zone), stream, folder)
 
-    pieces = _pieces_of(write)
-    return Export(recorded(ledger, pieces, _entry("export.xlsx", head, by, tally)), head, tally)
+    entry = _entry("export.xlsx", head, by, tally, partial(_named, wanted))
+    return Export(recorded(ledger, pieces_of(write), entry), head, tally)
 
 
-def export_statement(ledger: Ledger, snapshot_id: str, by: By, point: str | None = None) -> Export:
+def export_statement(
+    ledger: Ledger,
+    snapshot_id: str,
+    by: By,
+    point: str | None = None,
+    wanted: Selection = EVERYTHING,
+) -> Export:
     """The index statement of a snapshot, or of one point of it, as PDF. Raises NotFound."""
     head = get_snapshot(ledger, snapshot_id)
-    lines = snapshot_lines(ledger, snapshot_id)
+    lines = _selected_lines(ledger, head, wanted)
     if point is not None:
         of_point = [line for line in lines if line.point == point]
         if not of_point:
@@ -152,8 +167,8 @@ def export_statement(ledger: Ledger, snapshot_id: str, by: By, point: str | None
     def write(stream: BinaryIO, _folder: str) -> None:
         tally.rows = statement_pdf(head, lines, zone_info(by.zone), stream, point)
 
-    entry = _entry("export.statement", head, by, tally, lambda: {"point": point})
-    return Export(recorded(ledger, _pieces_of(write), entry), head, tally)
+    entry = _entry("export.statement", head, by, tally, lambda: {"point": point, **_named(wanted)})
+    return Export(recorded(ledger, pieces_of(write), entry), head, tally)
 
 
 def export_bills(
@@ -182,7 +197,7 @@ def export_bills(
         }
         return AuditEntry(by.now, by.actor, "export.bills", source, detail)
 
-    return recorded(ledger, _pieces_of(partial(write, previews, created_at)), entry)
+    return recorded(ledger, pieces_of(partial(write, previews, created_at)), entry)
 
 
 def recorded(
@@ -204,6 +219,16 @@ def recorded(
     yield held
 
 
+def check_target(output: Path, *, force: bool) -> None:
+    """Raises Conflict where something is there already that was not to be replaced."""
+    if output.exists() and not force:
+        raise Conflict(
+            f"{output} is there already",
+            hint="name another file, or give --force to replace it",
+            code="target_exists",
+        )
+
+
 def write_file(pieces: Iterable[bytes], output: Path) -> None:
     """Write a file whole or not at all; what was there before is replaced. Raises InvalidRequest.
 
@@ -222,11 +247,17 @@ def write_file(pieces: Iterable[bytes], output: Path) -> None:
                 part.unlink(missing_ok=True)
     except OSError as error:
         raise InvalidRequest(
-            f"{output} cannot be written: {error.strerror}", hint="name a file in a folder of yours"
+            f"{output} cannot be written: {error.strerror or error}",
+            hint=_HINTS.get(error.errno or 0, "name a file in a folder of yours"),
+            code="not_written",
         ) from error
 
 
-def _pieces_of(write: Callable[[BinaryIO, str], object]) -> Iterator[bytes]:
+_NO_ROOM = "make room there and in the folder for temporary files; nothing was half written"
+_HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _NO_ROOM)
+
+
+def pieces_of(write: Callable[[BinaryIO, str], object]) -> Iterator[bytes]:
     """What `write` puts into a file that can be gone back in, given a folder for more of them."""
     with (
         tempfile.TemporaryDirectory(prefix="songlo-export-") as folder,
@@ -260,31 +291,28 @@ def _entry(
     return made
 
 
-def _cmis_context(ledger: Ledger, head: SnapshotHead, zone: str, days: CmisDays) -> CmisContext:
-    first_day, end_day = civil_day(head.from_at, zone), civil_day(head.to_at, zone)
-    for day, at in ((first_day, head.from_at), (end_day, head.to_at)):
-        if day_start(day, zone) != at:
-            raise InvalidRequest(
-                f"the snapshot's period has {format_instant(at)}, which is no midnight in {zone}",
-                hint="CMIS bills whole days: make a snapshot from midnight to midnight",
-            )
-    included_day = end_day - timedelta(days=1)
+def _selected_lines(
+    ledger: Ledger, head: SnapshotHead, wanted: Selection
+) -> Iterator[SnapshotLine]:
+    """The lines of a snapshot that are of the selected points. Raises at once if there are none."""
+    lines = snapshot_lines(ledger, head.id)
     with ledger.read() as uow:
-        points = uow.registry.points(head.station)
-        meters = uow.registry.meters(head.station)
-    return CmisContext(
-        first_day=days.old or first_day,
-        # CMIS's dates are both included; a snapshot ends where the next begins.
-        last_day=days.new or included_day,
-        month_of=included_day,
-        roll_overs_wh={meter.meter: meter.roll_over_wh for meter in meters},
-        papers={
-            point.point: PointPaper(station=point.station, name=point.name) for point in points
-        },
-    )
+        points = selected_points(uow, wanted, head.to_at)
+    if points is None:
+        return lines
+    found = (line for line in lines if line.point in points)
+    first = next(found, None)
+    if first is None:
+        raise nothing_selected(wanted)
+    return chain((first,), found)
 
 
-class _Hashed:
+def _named(wanted: Selection) -> Mapping[str, Any]:
+    """What the audit trail says of a part; a whole file needs no such entry."""
+    return {} if wanted == EVERYTHING else {"selection": wanted.document()}
+
+
+class Hashed:
     """A stream that is hashed as it is read."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -292,6 +320,7 @@ class _Hashed:
         self.digest = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
+        """At most so many bytes; none at the end."""
         content = self._stream.read(size)
         self.digest.update(content)
         return content

@@ -4,19 +4,22 @@ It fetches and stores; it must not decide what a line says, which `collector.bil
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from collector.billing.snapshot import make_lines, snapshot_hash, stretches
+from collector.billing.snapshot import Stretch, make_lines, snapshot_hash, stretches
 from collector.billing.values import SnapshotHead, SnapshotLine
 from collector.civil import format_instant
 from collector.errors import InvalidRequest, NotFound
 from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.audit import AuditEntry
 from collector.ledger.idempotency import Once
+from collector.operations.demands import Counted, demands_hash, period_demands
 from collector.operations.indices import BILLING_WINDOW, indices_for
 from collector.operations.registry import unknown_station
 from collector.registry.asking import just_before, points_at_station
+from collector.registry.values import Registry
 
 # Lines that are fetched at once while a snapshot is handed out.
 PAGE_LINES = 5_000
@@ -48,7 +51,9 @@ def create_snapshot(  # noqa: PLR0913  what, who, when, and whether once
     check_period(from_at, to_at, now)
     from_at, to_at = from_at.astimezone(UTC), to_at.astimezone(UTC)
     with ledger.read() as uow:
-        lines = period_lines(uow, station, from_at, to_at)
+        registry, parts = _period_parts(uow, station, from_at, to_at)
+        lines = _lines(uow, registry, parts, station, (from_at, to_at))
+        demands = period_demands(uow, map(_counted, parts))
     head = SnapshotHead(
         id=str(uuid.uuid4()),
         station=station,
@@ -65,7 +70,10 @@ def create_snapshot(  # noqa: PLR0913  what, who, when, and whether once
             if earlier is not None:
                 return _of(uow, earlier)
         uow.snapshots.add(head, lines)
-        detail = {"station": station, "lines": len(lines), "sha256": head.sha256}
+        detail: dict[str, Any] = {"station": station, "lines": len(lines), "sha256": head.sha256}
+        if demands:
+            uow.demands.freeze(head.id, 0, demands)
+            detail |= {"demands": len(demands), "demands_sha256": demands_hash(demands)}
         uow.audit.add(AuditEntry(now, actor, "snapshot.create", head.id, detail))
     return head
 
@@ -104,6 +112,14 @@ def period_lines(
     uow: UnitOfWork, station: str | None, from_at: datetime, to_at: datetime
 ) -> list[SnapshotLine]:
     """The lines that a snapshot made now would have. Raises InvalidRequest and NotFound."""
+    registry, parts = _period_parts(uow, station, from_at, to_at)
+    return _lines(uow, registry, parts, station, (from_at, to_at))
+
+
+def _period_parts(
+    uow: UnitOfWork, station: str | None, from_at: datetime, to_at: datetime
+) -> tuple[Registry, list[Stretch]]:
+    """What was installed, and when. Raises InvalidRequest and NotFound."""
     if station is not None and not uow.registry.stations(station):
         raise unknown_station(station)
     registry = uow.registry.load_installed(station)
@@ -127,8 +143,23 @@ def period_lines(
             hint="check the period and installations.csv",
             code="empty_registry",
         )
-    indices = indices_for(uow, parts, (from_at, to_at), station, BILLING_WINDOW)
+    return registry, parts
+
+
+def _lines(
+    uow: UnitOfWork,
+    registry: Registry,
+    parts: Sequence[Stretch],
+    station: str | None,
+    period: tuple[datetime, datetime],
+) -> list[SnapshotLine]:
+    indices = indices_for(uow, parts, period, station, BILLING_WINDOW)
     return make_lines(registry, parts, indices)
+
+
+def _counted(part: Stretch) -> Counted:
+    where = part.installation
+    return Counted(where.point, where.meter, part.from_at, part.to_at, part.multiplier)
 
 
 def check_period(from_at: datetime, to_at: datetime, now: datetime | None = None) -> None:

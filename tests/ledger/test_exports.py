@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from collector.cli import app
 from collector.errors import InvalidRequest, NotFound
 from collector.ledger import Ledger
+from collector.operations.cmis_context import CmisDays
 from collector.operations.exports import (
     By,
-    CmisDays,
     Export,
     Named,
     export_bills,

@@ -8,7 +8,8 @@ import pytest
 from collector.ledger import Ledger
 from collector.ledger.findings import Decision, FindingFilter
 from collector.operations.daily import meter_days
-from collector.operations.findings import DecidedAt, Deciding, decide
+from collector.operations.deciding import DecidedAt, Deciding
+from collector.operations.findings import decide
 from collector.operations.vee import VeeRun, list_findings, run_vee
 from collector.operations.vee_files import load_limits
 from collector.vee.reads import Origin
@@ -39,7 +40,7 @@ def stands(ledger: Ledger) -> tuple[int, Origin]:
     with ledger.read() as uow:
         registry = uow.registry.load()
         rows = [row for row in registry.installations if row.meter == "M1"]
-        (found,) = meter_days(uow, registry, rows, PERIOD.period, BOOK)
+        (found,) = meter_days(uow, registry, rows, (PERIOD.first_day, PERIOD.last_day, ZONE), BOOK)
     index = found.indices[IMPORT_ACTIVE][2]
     assert index is not None
     return index.value, index.origin

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response, Security, status
-from fastapi.responses import StreamingResponse
 
 from collector.api.auth import needs
 from collector.api.billing_models import (
@@ -46,7 +45,6 @@ from collector.operations.run_decisions import (
     run_exceptions,
 )
 from collector.operations.run_facts import Acting
-from collector.operations.run_files import run_file
 from collector.web.context import Context, ContextParameter
 from collector.web.etags import is_held
 from collector.web.problems import responses
@@ -323,27 +321,6 @@ def export(run: RunPath, context: ContextParameter, key: Clerk) -> ExportView:
     done = billing_runs.view_run(context.ledger, run).export
     found = done or billing_runs.export_run(context.ledger, run, acting(key, context))
     return ExportView.model_validate(found)
-
-
-@router.get(
-    "/runs/{run}/lines.csv",
-    summary="What a run exported, as CSV",
-    response_class=StreamingResponse,
-    responses=responses(404, 409)
-    | {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
-)
-def lines_csv(run: RunPath, context: ContextParameter, key: Exporter) -> Response:
-    """409 `not_exported` before. Rows and SHA-256 of the file are in the audit trail."""
-    version, pieces = run_file(context.ledger, run, acting(key, context))
-    return StreamingResponse(
-        pieces,
-        media_type="text/csv; charset=utf-8",
-        headers={
-            "Songlo-Line-Count": str(version.line_count),
-            "Songlo-Run-Sha256": version.sha256,
-            "Content-Disposition": f'attachment; filename="run-{run}.csv"',
-        },
-    )
 
 
 def acting(key: KeyIdentity, context: Context, reason: str = "") -> Acting:

@@ -3,7 +3,7 @@
 It knows the document's shape; it must not compute anything.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -30,11 +30,16 @@ def head_document(head: SnapshotHead) -> dict[str, str | int | None]:
 
 def snapshot_json(head: SnapshotHead, lines: Iterable[SnapshotLine]) -> Iterator[bytes]:
     """`{…head…, "lines": […]}` in pieces; together they are one JSON document in UTF-8."""
-    yield msgspec.json.encode(head_document(head))[:-1] + b',"lines":['
+    return json_pieces(msgspec.json.encode(head_document(head)), map(line_document, lines))
+
+
+def json_pieces(head: bytes, lines: Iterable[Mapping[str, str | int | None]]) -> Iterator[bytes]:
+    """A head, an object in JSON, with `lines` as its last member, some hundreds at once."""
+    yield head[:-1] + b',"lines":['
     pieces: list[bytes] = []
     separator = b""
     for line in lines:
-        pieces.append(msgspec.json.encode(line_document(line)))
+        pieces.append(msgspec.json.encode(line))
         if len(pieces) >= PIECE_LINES:
             yield separator + b",".join(pieces)
             separator = b","

@@ -3,7 +3,7 @@ tính). They know what is on them; they must not compute anything but sums of in
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
@@ -49,7 +49,7 @@ _LINE_COLUMNS = (
     Column("Đơn giá", 43, is_number=True),
     Column("Thành tiền (đồng)", 68, is_number=True),
 )
-_QUALITIES = {
+QUALITIES = {
     LineQuality.ACTUAL: "thực đo",
     LineQuality.SUBSTITUTED: "thay thế (số đọc gần nhất)",
     LineQuality.ESTIMATED: "ước lượng",
@@ -66,11 +66,17 @@ _HASH_SHOWN = 16
 
 
 @dataclass(slots=True)
-class _Sums:
+class StatementSums:
     """What the lines of a statement add up to, in Wh or varh, by register and its code."""
 
-    lines: int
-    by_register: dict[tuple[str, str], int]
+    lines: int = 0
+    by_register: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def add(self, register: str, code: str, value: int | None) -> None:
+        """Count a line; None adds nothing."""
+        self.lines += 1
+        key = register, code
+        self.by_register[key] = self.by_register.get(key, 0) + (value or 0)
 
 
 def statement_pdf(
@@ -96,15 +102,15 @@ def statement_pdf(
     paper.line(f"SHA-256: {head.sha256}")
     paper.line(
         "Chỉ số và sản lượng: kWh (VC, VN: kvarh). CL, chất lượng: "
-        + "; ".join(f"{quality.value} {words}" for quality, words in _QUALITIES.items())
+        + "; ".join(f"{quality.value} {words}" for quality, words in QUALITIES.items())
         + "."
     )
     paper.space()
-    sums = _Sums(0, {})
+    sums = StatementSums()
     paper.table(_STATEMENT_COLUMNS, _statement_rows(lines, zone, sums))
     paper.space()
     paper.sums(
-        (f"Tổng {code} ({register})", f"{kilo(total)} {_unit(register)}")
+        (f"Tổng {code} ({register})", f"{kilo(total)} {register_unit(register)}")
         for (register, code), total in sorted(sums.by_register.items())
     )
     paper.line(f"Hết: {grouped(sums.lines)} dòng.")
@@ -131,13 +137,11 @@ def bills_pdf(
 
 
 def _statement_rows(
-    lines: Iterable[SnapshotLine], zone: ZoneInfo, sums: _Sums
+    lines: Iterable[SnapshotLine], zone: ZoneInfo, sums: StatementSums
 ) -> Iterator[tuple[str, ...]]:
     for line, cmis in with_codes(lines):
         code = cmis or "–"
-        key = line.register, code
-        sums.lines += 1
-        sums.by_register[key] = sums.by_register.get(key, 0) + (line.consumption or 0)
+        sums.add(line.register, code, line.consumption)
         yield (
             line.point,
             line.meter,
@@ -193,7 +197,7 @@ def _bill(paper: Paper, preview: BillPreview, zone: tzinfo | None) -> None:
 
 
 def _reads(determinant: Determinant, zone: tzinfo | None) -> Iterator[tuple[str, ...]]:
-    unit = _unit(determinant.register)
+    unit = register_unit(determinant.register)
     if not determinant.reads:
         # Determinants of a file need not bring the reads behind them.
         energy = f"{grouped(determinant.measured)} {unit}"
@@ -258,5 +262,6 @@ def _days(from_day: date, to_day: date) -> str:
     return f"{day(from_day)} – {day(to_day - _ONE_DAY)}"
 
 
-def _unit(register: str) -> str:
+def register_unit(register: str) -> str:
+    """The unit in which a register is printed."""
     return {Unit.VARH: "kvarh", Unit.VAH: "kVAh"}.get(BY_OBIS[register].unit, "kWh")

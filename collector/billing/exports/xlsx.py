@@ -13,12 +13,14 @@ from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 from xlsxwriter import Workbook
+from xlsxwriter.exceptions import FileCreateError
 from xlsxwriter.format import Format
 from xlsxwriter.utility import xl_rowcol_to_cell
 from xlsxwriter.worksheet import Worksheet
 
 from collector.billing.exports.cmis.rows import with_codes
 from collector.billing.rating.preview import BillPreview, EnergyLine, ReactiveLine, preview_hash
+from collector.billing.run_values import RunHead, RunLine, VersionHead
 from collector.billing.values import SnapshotHead, SnapshotLine
 from collector.errors import InvalidRequest
 
@@ -61,6 +63,25 @@ SNAPSHOT_COLUMNS = (
     Column("Chất lượng", "Quality", 10),
 )
 _REGISTER, _CONSUMPTION = 2, 9
+
+RUN_COLUMNS = (
+    Column("Điểm đo", "Point", 20),
+    Column("Số công tơ", "Meter", 16),
+    Column("Thanh ghi", "Register", 11),
+    Column("Bộ số", "CMIS", 7),
+    Column("Loại", "Kind", 13),
+    Column("Từ lúc", "From at", 19, _INSTANT),
+    Column("Đến lúc", "To at", 19, _INSTANT),
+    Column("Chỉ số đầu (kWh)", "Index from (kWh)", 16, _KWH),
+    Column("Chỉ số cuối (kWh)", "Index to (kWh)", 16, _KWH),
+    Column("Đọc đầu lúc", "Read from at", 19, _INSTANT),
+    Column("Đọc cuối lúc", "Read to at", 19, _INSTANT),
+    Column("Hệ số nhân", "Multiplier", 11, "0.######"),
+    Column("Sản lượng tính (kWh)", "Billed (kWh)", 17, _KWH),
+    Column("Chất lượng", "Quality", 10),
+    Column("Sửa kỳ", "Cites", 38),
+)
+_BILLED = 12
 
 BILL_COLUMNS = (
     Column("Hóa đơn tạm tính", "Bill preview", 18),
@@ -119,6 +140,32 @@ def snapshot_xlsx(
         sheet.end_rows()
         for register, total in sorted(sums.items()):
             sheet.total(f"Tổng · Total {register}", _REGISTER, register, {_CONSUMPTION: total})
+        return sheet.count
+
+
+def run_xlsx(
+    of: tuple[RunHead, VersionHead],
+    lines: Iterable[RunLine],
+    zone: ZoneInfo,
+    stream: BinaryIO,
+    folder: str,
+) -> int:
+    """Write a billing run's version into `stream`, or the part of it whose lines are given.
+
+    As `snapshot_xlsx`; `lines` are by point. Returns the rows.
+    """
+    head, version = of
+    with _Book(stream, folder, version.made_at) as book:
+        title = f"Kỳ ghi chỉ số · Billing run {head.run} · {version.version} · {version.sha256}"
+        sheet = book.sheet("Chỉ số", title, RUN_COLUMNS)
+        sums: dict[str, int] = {}
+        for line, code in with_codes(lines):
+            check_rows(sheet.count + 1)
+            sheet.row(_run_cells(line, code, zone))
+            sums[line.register] = sums.get(line.register, 0) + (line.billed or 0)
+        sheet.end_rows()
+        for register, total in sorted(sums.items()):
+            sheet.total(f"Tổng · Total {register}", _REGISTER, register, {_BILLED: total})
         return sheet.count
 
 
@@ -183,6 +230,26 @@ def _snapshot_cells(line: SnapshotLine, code: str | None, zone: ZoneInfo) -> Seq
     )
 
 
+def _run_cells(line: RunLine, code: str | None, zone: ZoneInfo) -> Sequence[Cell]:
+    return (
+        line.point,
+        line.meter,
+        line.register,
+        code,
+        line.kind.value,
+        line.from_at.astimezone(zone),
+        line.to_at.astimezone(zone),
+        _kilo(line.index_from),
+        _kilo(line.index_to),
+        None if line.read_from_at is None else line.read_from_at.astimezone(zone),
+        None if line.read_to_at is None else line.read_to_at.astimezone(zone),
+        _multiplier(line.multiplier),
+        _kilo(line.billed),
+        line.quality.value,
+        line.cites,
+    )
+
+
 def _bill_cells(preview: BillPreview) -> Sequence[Cell]:
     return (
         preview.bill,
@@ -244,7 +311,11 @@ class _Book:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            self._book.close()
+            try:
+                self._book.close()
+            except FileCreateError as error:
+                # What it wraps is what the disk said.
+                raise OSError(*error.args[0].args) from error
         else:
             # Its destructor would write what is there, and leave the rows' files open.
             self._book.fileclosed = True

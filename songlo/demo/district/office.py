@@ -30,7 +30,8 @@ from collector.operations.billing_runs import (
     run_exceptions,
     version_lines,
 )
-from collector.operations.findings import BULK_MAX, DecidedAt, Deciding, decide
+from collector.operations.deciding import DecidedAt, Deciding
+from collector.operations.findings import BULK_MAX, decide
 from collector.operations.vee import VeeReport, VeeRun, run_vee
 from collector.operations.vee_files import load_limits
 from collector.vee.values import Severity

@@ -65,6 +65,8 @@ class Tally:
 
 
 _SUMMED = frozenset(("KT", "BT", "CD", "TD"))
+# Of such a point there is one line, whatever registers its meter counts.
+_STAND_INS = (Reason.NO_CONSUMPTION, Reason.HELD)
 
 
 class Filler:
@@ -110,7 +112,7 @@ class Filler:
     def _is_stand_in(self, ours: CmisRow) -> bool:
         """A meter that was never read has one line, whatever registers it counts."""
         return (
-            ours.lack is Reason.NO_CONSUMPTION
+            ours.lack in _STAND_INS
             and len(self._points[ours.point]) == 1
             and any(point == ours.point for point, _ in self._seen)
         )
@@ -146,8 +148,8 @@ class Filler:
         known = self._points.get(point)
         if known is None:
             return [(Reason.UNKNOWN_POINT, "", "")]
-        if len(known) == 1 and known[0].lack is Reason.NO_CONSUMPTION:
-            return [(Reason.NO_CONSUMPTION, "", "")]
+        if len(known) == 1 and known[0].lack in _STAND_INS:
+            return [(known[0].lack, "", "")]
         return [(Reason.REGISTER_DIFFERS, code, " ".join(row.code for row in known))]
 
     def _filled(self, number: int, row: Row, ours: CmisRow) -> Row:
@@ -159,12 +161,12 @@ class Filler:
             self.tally.disagreements.append(found)
             return row
         wanted = {
-            "CS_MOI": str(ours.index_to_kwh),
+            "CS_MOI": _decimal(ours.index_to_kwh),
             "SL_MOI": _decimal(ours.energy_kwh),
-            "TTR_MOI": ROLLED_OVER_MARK if ours.rolled_over else _mark(row),
+            "TTR_MOI": ROLLED_OVER_MARK if ours.rolled_over else _mark(row) or ours.mark,
             "NGAY_MOI": _date_text(self._context.last_day, types["NGAY_MOI"], row),
         }
-        if ours.removed_kwh or "SL_THAO" not in row:
+        if ours.removed_kwh or ours.corrected_kwh or "SL_THAO" not in row:
             wanted["SL_THAO"] = _decimal(ours.removed_kwh)
         if ours.demand is not None and "PMAX" in types:
             wanted["PMAX"] = _decimal(Fraction(ours.demand.power_w, 1000))
@@ -174,7 +176,15 @@ class Filler:
             if text or name in row:
                 filled[name] = Cell(text)
         self.tally.count(ours)
+        if ours.corrected_kwh:
+            self.tally.disagreements.append(_corrected(ours, number))
         return filled
+
+
+def _corrected(row: CmisRow, number: int) -> Disagreement:
+    """SL_THAO has more in it than the meter that was removed: a person must know."""
+    ours = _decimal(row.corrected_kwh)
+    return Disagreement(Reason.CORRECTED, row.point, row.code, number, ours=ours)
 
 
 _WHOLE = frozenset(("int", "long", "short", "integer"))
@@ -185,23 +195,26 @@ def fresh_rows(ours: Iterable[CmisRow], context: CmisContext, tally: Tally) -> I
     for number, row in enumerate(ours, 1):
         tally.rows += 1
         if row.lack is not None:
-            found = Disagreement(row.lack, row.point, row.code, number, ours=row.meter)
+            ours_is = row.meter if row.energy_kwh is None else _decimal(row.billed_kwh)
+            found = Disagreement(row.lack, row.point, row.code, number, ours=ours_is)
             tally.disagreements.append(found)
         else:
             tally.count(row)
+            if row.corrected_kwh:
+                tally.disagreements.append(_corrected(row, number))
         yield _fresh(row, context)
 
 
 def _fresh(row: CmisRow, context: CmisContext) -> Row:
     paper = context.papers.get(row.point)
-    first, last = context.first_day, context.last_day
-    month = context.month_of or last
+    first, last = row.first_day or context.first_day, context.last_day
+    month = (paper and paper.month_of) or context.month_of or last
     texts: dict[str, str | None] = {
         "MA_DDO": row.point,
         "LOAI_BCS": row.code,
         "SERY_CTO": row.meter,
         "HSN": exact_decimal(row.multiplier),
-        "CS_CU": None if row.index_from_kwh is None else str(row.index_from_kwh),
+        "CS_CU": None if row.index_from_kwh is None else exact_decimal(row.index_from_kwh),
         "NGAY_CU": _date_text(first, "dateTime", {}),
         "KY": str(context.cycle),
         "THANG": str(month.month),
@@ -220,11 +233,12 @@ def _fresh(row: CmisRow, context: CmisContext) -> Row:
             "SO_HO": None if paper.households is None else str(paper.households),
             "CHUOI_GIA": paper.price_chain,
             "MA_CTO": paper.meter_code,
+            "KY": str(context.cycle if paper.cycle is None else paper.cycle),
         }
     if row.lack is None and row.energy_kwh is not None:
         texts |= {
-            "CS_MOI": str(row.index_to_kwh),
-            "TTR_MOI": ROLLED_OVER_MARK if row.rolled_over else None,
+            "CS_MOI": _decimal(row.index_to_kwh),
+            "TTR_MOI": ROLLED_OVER_MARK if row.rolled_over else row.mark or None,
             "SL_MOI": exact_decimal(row.energy_kwh),
             "NGAY_MOI": _date_text(last, "dateTime", {}),
             "SL_THAO": exact_decimal(row.removed_kwh),
@@ -250,7 +264,10 @@ def _fresh(row: CmisRow, context: CmisContext) -> Row:
 def _against(row: Row, ours: CmisRow, context: CmisContext) -> Iterator[tuple[Reason, str, str]]:
     """What speaks against filling a row: reason, theirs, ours."""
     if ours.lack is not None:
-        yield ours.lack, "", ours.meter
+        yield ours.lack, "", ours.meter if ours.energy_kwh is None else _decimal(ours.billed_kwh)
+    if ours.lack is Reason.HELD:
+        # The run says nothing of its indices.
+        return
     serial = _text(row, "SERY_CTO")
     if serial != ours.meter:
         yield Reason.SERIAL_DIFFERS, serial, ours.meter
@@ -262,8 +279,9 @@ def _against(row: Row, ours: CmisRow, context: CmisContext) -> Iterator[tuple[Re
         day = _day(first)
         if day is None:
             yield Reason.UNREADABLE, f"NGAY_CU {first[:_NUMBER_CHARS_MAX]}", ""
-        elif day != context.first_day:
-            yield Reason.PERIOD_DIFFERS, day.isoformat(), context.first_day.isoformat()
+        elif day != (ours.first_day or context.first_day):
+            mine = ours.first_day or context.first_day
+            yield Reason.PERIOD_DIFFERS, day.isoformat(), mine.isoformat()
     yield from _marks(row, ours)
 
 
@@ -279,10 +297,12 @@ def _numbers(row: Row, ours: CmisRow) -> Iterator[tuple[Reason, str, str]]:
         if value is None:
             yield Reason.UNREADABLE, f"{name} {text[:_NUMBER_CHARS_MAX]}".strip(), ""
         elif mine is not None and value != mine:
-            yield reason, text, exact_decimal(Fraction(mine)) or str(mine)
-    for name, reason, found in (
-        ("CS_MOI", Reason.ALREADY_READ, ours.index_to_kwh),
-        ("SL_THAO", Reason.REMOVED_DIFFERS, ours.removed_kwh),
+            yield reason, text, exact_decimal(mine) or str(mine)
+    removed = (ours.removed_kwh, ours.removed_kwh - ours.corrected_kwh)
+    for name, reason, known in (
+        ("CS_MOI", Reason.ALREADY_READ, (ours.index_to_kwh,)),
+        # An exchange is known to CMIS; what it was billed wrongly by earlier is not.
+        ("SL_THAO", Reason.REMOVED_DIFFERS, removed),
     ):
         text = _text(row, name)
         value = _number(text)
@@ -290,8 +310,8 @@ def _numbers(row: Row, ours: CmisRow) -> Iterator[tuple[Reason, str, str]]:
             continue
         if value is None:
             yield Reason.UNREADABLE, f"{name} {text[:_NUMBER_CHARS_MAX]}", ""
-        elif found is not None and value != found:
-            yield reason, text, exact_decimal(Fraction(found)) or str(found)
+        elif known[0] is not None and value not in known:
+            yield reason, text, exact_decimal(known[0]) or str(known[0])
 
 
 def _marks(row: Row, ours: CmisRow) -> Iterator[tuple[Reason, str, str]]:
@@ -322,7 +342,11 @@ def _refusal(row: Row, ours: CmisRow, types: Mapping[str, str]) -> tuple[Reason,
     mark = _mark(row)
     if mark in ZERO_MARKS and ours.energy_kwh:
         return Reason.MARK_REFUSED, mark, _decimal(ours.energy_kwh)
-    for name, value in (("SL_MOI", ours.energy_kwh), ("SL_THAO", ours.removed_kwh)):
+    for name, value in (
+        ("CS_MOI", ours.index_to_kwh),
+        ("SL_MOI", ours.energy_kwh),
+        ("SL_THAO", ours.removed_kwh),
+    ):
         text = _decimal(value)
         if types[name] in _WHOLE and not text.isdigit():
             return Reason.NOT_DECIMAL, f"{name} {types[name]}", text

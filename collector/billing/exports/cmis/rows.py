@@ -8,6 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import groupby
 from operator import attrgetter
+from typing import Protocol, TypeVar
 
 from collector.billing.exports.cmis.values import CmisContext, CmisRow, Reason
 from collector.billing.rating.faults import DeterminantsFault, NotRatable
@@ -23,12 +24,23 @@ ORDER = (ONE_RATE, *RATES, TOTAL, "SN", "BN", "CN", "TN", "VC", "VN")
 IMPORTED = frozenset((ONE_RATE, *RATES, TOTAL))
 
 _KILO = 1000
-_WORST_FIRST = (
+WORST_FIRST = (
     LineQuality.NONE,
     LineQuality.ESTIMATED,
     LineQuality.SUBSTITUTED,
     LineQuality.ACTUAL,
 )
+
+
+class _OfRegister(Protocol):
+    @property
+    def point(self) -> str: ...
+
+    @property
+    def register(self) -> str: ...
+
+
+_Line = TypeVar("_Line", bound=_OfRegister)
 
 
 def cmis_rows(lines: Iterable[SnapshotLine], context: CmisContext) -> Iterator[CmisRow]:
@@ -40,16 +52,17 @@ def cmis_rows(lines: Iterable[SnapshotLine], context: CmisContext) -> Iterator[C
         yield from _point_rows(point, list(of_point), context)
 
 
-def with_codes(lines: Iterable[SnapshotLine]) -> Iterator[tuple[SnapshotLine, str | None]]:
+def with_codes(lines: Iterable[_Line]) -> Iterator[tuple[_Line, str | None]]:
     """The lines with their LOAI_BCS, in their order; None where CMIS has no code.
 
-    `lines` are in the snapshot's order; a point's are held at once.
+    `lines` are in the order of points; a point's are held at once.
     """
     for _, of_point in groupby(lines, key=attrgetter("point")):
-        yield from _coded(list(of_point))
+        yield from coded(list(of_point))
 
 
-def _coded(lines: Sequence[SnapshotLine]) -> Iterator[tuple[SnapshotLine, str | None]]:
+def coded(lines: Sequence[_Line]) -> Iterator[tuple[_Line, str | None]]:
+    """The lines of one point with their LOAI_BCS."""
     has_rates = any(BY_OBIS[line.register].cmis in RATES for line in lines)
     for line in lines:
         is_total = line.register == IMPORT_ACTIVE and has_rates
@@ -80,7 +93,7 @@ def _point_rows(
     point: str, lines: Sequence[SnapshotLine], context: CmisContext
 ) -> Iterator[CmisRow]:
     by_code: dict[str, list[SnapshotLine]] = {}
-    for line, code in _coded(lines):
+    for line, code in coded(lines):
         if code is not None:
             by_code.setdefault(code, []).append(line)
     parts_max = max((len(found) for found in by_code.values()), default=0)
@@ -109,7 +122,7 @@ def _row(point: str, code: str, lines: Sequence[SnapshotLine], context: CmisCont
         removed_kwh=Fraction(0),
         parts=len(lines),
         rolled_over=False,
-        quality=min((line.quality for line in lines), key=_WORST_FIRST.index),
+        quality=min((line.quality for line in lines), key=WORST_FIRST.index),
         demand=context.demands.get((point, code)),
     )
     try:
@@ -131,5 +144,5 @@ def _billed_kwh(stretch: Stretch) -> Fraction:
     return stretch.billed_wh * Fraction(1, _KILO)
 
 
-def _whole(value_wh: int | None) -> int | None:
-    return None if value_wh is None else value_wh // _KILO
+def _whole(value_wh: int | None) -> Fraction | None:
+    return None if value_wh is None else Fraction(value_wh // _KILO)

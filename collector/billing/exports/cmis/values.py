@@ -40,6 +40,9 @@ class Reason(StrEnum):
     SIBLING_MISSING = "sibling_missing"  # one of BT, CD, TD has no line
     ROLL_OVER_UNKNOWN = "roll_over_unknown"  # rolled over, and the registry has no modulus
     NOT_DECIMAL = "not_decimal"  # a multiplier such as 1/3, which no decimal says exactly
+    HELD = "held"  # a person left the point out of the billing run
+    CREDIT = "credit"  # less than nothing is billed, which CMIS does not take as a reading
+    CORRECTED = "corrected"  # SL_THAO has what earlier periods were billed too little or too much
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class Demand:
 class PointPaper:
     """What the contract and the reading book say of a point; None: not known here.
 
-    `position` is MA_GC, `trade` MA_NN, `price_chain` CHUOI_GIA, `meter_code` MA_CTO.
+    `position` is MA_GC, `trade` MA_NN, `price_chain` CHUOI_GIA, `meter_code` MA_CTO. `cycle` is KY,
+    the period's number in the month of `month_of`, where the book's reading days say so.
     """
 
     customer: str | None = None
@@ -68,16 +72,18 @@ class PointPaper:
     households: int | None = None
     price_chain: str | None = None
     meter_code: str | None = None
+    cycle: int | None = None
+    month_of: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CmisContext:
-    """What a snapshot does not say and its hand-over needs.
+    """What a snapshot or a billing run does not say and its hand-over needs.
 
     `first_day` and `last_day` are NGAY_CU and NGAY_MOI: the period's, both included, unless told
     otherwise; `month_of` is a day of THANG and NAM where `last_day` is not. `roll_overs_wh` is the
-    modulus by meter; `demands` by point and LOAI_BCS; `papers` by point. `cycle` is KY, the
-    period's number in its month.
+    modulus by meter; `demands` by point and LOAI_BCS; `papers` by point. `cycle` is KY of points
+    whose paper has none. `marks` are the letters of TTR_MOI that people gave to points.
     """
 
     first_day: date
@@ -85,6 +91,7 @@ class CmisContext:
     roll_overs_wh: Mapping[str, int | None] = field(default_factory=dict)
     demands: Mapping[tuple[str, str], Demand] = field(default_factory=dict)
     papers: Mapping[str, PointPaper] = field(default_factory=dict)
+    marks: Mapping[str, str] = field(default_factory=dict)
     cycle: int = 1
     month_of: date | None = None
 
@@ -93,16 +100,19 @@ class CmisContext:
 class CmisRow:
     """One register of a point as CMIS counts it: that of the meter that is there at the end.
 
-    Indices are whole kWh (kvarh), floored. `energy_kwh` is SL_MOI, and `removed_kwh` SL_THAO: what
-    was measured before the last exchange or change of multiplier. `lack` says why there is none.
+    Indices are kWh (kvarh), floored to billed steps. `energy_kwh` is SL_MOI, and `removed_kwh`
+    SL_THAO: what was measured before the last exchange or change of multiplier, and corrections of
+    earlier periods, which are `corrected_kwh` of it. `lack` says why there is none. `first_day` is
+    NGAY_CU where it is the row's own: a chain may go on from an earlier period. `mark` is what a
+    person here says of the meter (TTR_MOI).
     """
 
     point: str
     code: str
     meter: str
     multiplier: Fraction
-    index_from_kwh: int | None
-    index_to_kwh: int | None
+    index_from_kwh: Fraction | None
+    index_to_kwh: Fraction | None
     energy_kwh: Fraction | None
     removed_kwh: Fraction
     parts: int
@@ -110,6 +120,14 @@ class CmisRow:
     quality: LineQuality
     demand: Demand | None = None
     lack: Reason | None = None
+    corrected_kwh: Fraction = Fraction(0)
+    first_day: date | None = None
+    mark: str = ""
+
+    @property
+    def billed_kwh(self) -> Fraction:
+        """SL_MOI + SL_THAO: all that the row bills."""
+        return (self.energy_kwh or Fraction(0)) + self.removed_kwh
 
 
 @dataclass(frozen=True, slots=True)
