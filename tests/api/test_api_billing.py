@@ -122,8 +122,8 @@ def test_a_run_from_the_draft_to_the_file(ask: Asking, desk: World) -> None:
     lines = ask.get(f"{run}/lines.csv", key=TAKER)
     assert lines.headers["Songlo-Line-Count"] == "3"
     (entry, *_) = list_audit(desk.ledger, limit=1)
-    assert entry.detail["file_sha256"] == hashlib.sha256(lines.content).hexdigest()
-    assert (entry.actor, entry.detail["rows"]) == ("key:taker", 3)
+    assert entry.detail["sha256"] == hashlib.sha256(lines.content).hexdigest()
+    assert (entry.actor, entry.detail["rows"]) == ("taker", 3)
 
 
 def exported(ask: Asking) -> str:
@@ -228,7 +228,7 @@ def test_a_mark_that_says_zero_is_refused_where_the_meter_counted(ask: Asking, d
     # What was marked before it counted is an exception that nobody can accept.
     with desk.ledger.begin() as uow:
         uow.billing_runs.add_mark(
-            run.rsplit("/", maxsplit=1)[-1], "T1/b", "D", "key:clerk", desk.now, "cut"
+            run.rsplit("/", maxsplit=1)[-1], "T1/b", "D", "clerk", desk.now, "cut"
         )
     (one,) = ask.get(f"{run}/exceptions").json()["exceptions"]
     assert (one["cause"], one["detail"], one["blocks"]) == ("zero_mark", "D", True)
