@@ -239,6 +239,19 @@ def test_a_mark_that_says_zero_is_refused_where_the_meter_counted(ask: Asking, d
     ask.post(f"{run}/approval", seen, key=MANAGER)
 
 
+def test_who_put_in_an_index_over_the_api_does_not_approve(ask: Asking, desk: World) -> None:
+    desk.keys["reader"] = add_key(
+        desk.ledger, name="reader", scopes=[Scope.VEE, Scope.APPROVE], now=FIRST_AT
+    )
+    at = midnight("2026-06-19")
+    entered = {"point": "T1/b", "meter": "MB", "register": "1-0:1.8.0", "value": 210_000}
+    ask.post("/v1/indices", why(**entered, at=at.isoformat()), key="reader", status=201)
+    run = f"{RUNS}/{ask.post(RUNS, JUNE, status=201)['run']}"
+    seen = {"sha256": ask.post(f"{run}/versions", why(), status=201)["version"]["sha256"]}
+    ask.refused(f"{run}/approval", seen, "own_work", key="reader")
+    ask.post(f"{run}/approval", seen, key=MANAGER)
+
+
 def test_bills_that_cannot_be_made_wait_for_a_word(
     ask: Asking, desk: World, tmp_path: Path
 ) -> None:

@@ -49,7 +49,7 @@ class Life:
         self.options = options
         self.ledger = stores.ledger
         self.clock = SimulatedClock(options.instant(0))
-        self._folder = stores.folder
+        self.folder = stores.folder
         energies = {
             one.station: load_energy(stores.folder / "energy", one.station)
             for one in district.stations
@@ -72,7 +72,7 @@ class Life:
 
     def begin(self) -> None:
         """Import the registry as it is on the first day."""
-        folder = RegistryFolder(self._folder / "registry", self.options.instant)
+        folder = RegistryFolder(self.folder / "registry", self.options.instant)
         folder.write_all(self.district, BILLING_DAY)
         self._import(folder)
 
@@ -86,7 +86,7 @@ class Life:
         )
         # The truth is mapped anew, so that its pages do not count as the collector's memory.
         for station, meters in self.meters.items():
-            meters.energy = load_energy(self._folder / "energy", station)
+            meters.energy = load_energy(self.folder / "energy", station)
 
     def close(self) -> None:
         """Let the intake end; the stores are their owner's to close."""
@@ -101,7 +101,7 @@ class Life:
         ]
         if not (exchanges or moves or successions):
             return
-        folder = RegistryFolder(self._folder / f"events-{day:03d}", self.options.instant)
+        folder = RegistryFolder(self.folder / f"events-{day:03d}", self.options.instant)
         for old, new in exchanges:
             folder.write_exchange(old, new, self._removal_wh(old.serial))
         for move in moves:

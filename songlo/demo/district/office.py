@@ -6,11 +6,14 @@ the same operations as commands and API do. It must not know what the truth was.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
+from collector.billing.bill_gate import BillFilter
+from collector.billing.bill_values import BillSetHead
 from collector.billing.gates import BLOCKING, Cause
 from collector.billing.run_values import RunLine, VersionHead
 from collector.civil import day_start
@@ -30,8 +33,13 @@ from collector.operations.billing_runs import (
     run_exceptions,
     version_lines,
 )
+from collector.operations.bills import accept_bills, approve_bills, export_bills, make_bills
 from collector.operations.deciding import DecidedAt, Deciding
+from collector.operations.exports import By, write_file
 from collector.operations.findings import BULK_MAX, decide
+from collector.operations.run_exports import export_run_cmis, export_run_csv, export_run_xlsx
+from collector.operations.run_rating import RatedBy
+from collector.operations.tariffs import load_tariffs
 from collector.operations.vee import VeeReport, VeeRun, run_vee
 from collector.operations.vee_files import load_limits
 from collector.vee.values import Severity
@@ -75,6 +83,8 @@ class PeriodOutcome:
     excluded: list[str] = field(default_factory=list)
     vee: VeeReport | None = None
     lines: list[RunLine] = field(default_factory=list)
+    bills: BillSetHead | None = None
+    files: list[Path] = field(default_factory=list)
 
 
 class Office:
@@ -86,6 +96,7 @@ class Office:
         self._timings = timings
         self._limits = load_limits(None)
         self._by = BilledBy(self._limits, ZONE)
+        self._rated_by = RatedBy(load_tariffs(), ZONE)
 
     def begin(self, first: date, last: date) -> PeriodOutcome:
         """Open the run of [first, last) for all points."""
@@ -140,6 +151,51 @@ class Office:
         with self._timings.of("export run"):
             export_run(self._ledger, outcome.run, self._acting(BILLER, "to be billed"))
         outcome.lines = version_lines(self._ledger, outcome.run)
+
+    def bill(self, outcome: PeriodOutcome) -> None:
+        """Make the bills of an exported run, answer for what blocks, and have them approved."""
+        with self._timings.of("bill previews"):
+            made = make_bills(
+                self._ledger, outcome.run, self._rated_by, self._acting(BILLER, "the run is closed")
+            )
+        outcome.bills = made.head
+        acting = self._acting(BILLER, "looked at; it is so")
+        accept_bills(self._ledger, made.head.bill_set, self._rated_by, BillFilter(), acting)
+        approve_bills(
+            self._ledger,
+            made.head.bill_set,
+            made.head.sha256,
+            self._rated_by,
+            self._acting(MANAGER, "looked through and approved"),
+        )
+
+    def hand_over(self, outcome: PeriodOutcome, folder: Path) -> None:
+        """Write the files of a closed period: for CMIS, for receivables, to look at."""
+        folder.mkdir(parents=True, exist_ok=True)
+        by = By(BILLER, self._now(), ZONE)
+        with self._timings.of("CMIS file"):
+            self._write(
+                outcome, folder / "cmis.xml", export_run_cmis(self._ledger, outcome.run, by).pieces
+            )
+        with self._timings.of("workbook"):
+            self._write(
+                outcome,
+                folder / "lines.xlsx",
+                export_run_xlsx(self._ledger, outcome.run, by).pieces,
+            )
+        with self._timings.of("CSV file"):
+            self._write(
+                outcome, folder / "lines.csv", export_run_csv(self._ledger, outcome.run, by).pieces
+            )
+        assert outcome.bills is not None
+        with self._timings.of("file of bills"):
+            acting = self._acting(BILLER, "to the receivables system")
+            _, pieces = export_bills(self._ledger, outcome.bills.bill_set, "jsonl", acting)
+            self._write(outcome, folder / "bills.jsonl", pieces)
+
+    def _write(self, outcome: PeriodOutcome, path: Path, pieces: Iterable[bytes]) -> None:
+        write_file(pieces, path)
+        outcome.files.append(path)
 
     def _make(self, outcome: PeriodOutcome, reason: str) -> None:
         with self._timings.of("snapshot" if not outcome.versions else "snapshot again"):

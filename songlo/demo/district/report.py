@@ -3,11 +3,13 @@
 It knows columns and words; every figure is the run's.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
 from rich.table import Table
 
+from collector.billing.bill_values import BillSetHead
 from songlo.demo.district.check import Check
 from songlo.demo.district.office import PeriodOutcome
 from songlo.demo.district.run import DistrictOutcome
@@ -90,6 +92,14 @@ def write_outcome(outcome: DistrictOutcome, folder: Path) -> Path:
                 "exceptions": dict(period.exceptions),
                 "estimated": period.estimated,
                 "excluded": period.excluded,
+                "bills": None if period.bills is None else period.bills.bill_count,
+                "bills_refused": None if period.bills is None else period.bills.refused_count,
+                "bills_total_vnd": None if period.bills is None else period.bills.total_vnd,
+                "bills_sha256": None if period.bills is None else period.bills.sha256,
+                "files": {
+                    path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                    for path in period.files
+                },
             }
             for period in outcome.periods
         ],
@@ -118,7 +128,13 @@ def _period_rows(period: PeriodOutcome) -> list[tuple[str, str]]:
             f"{period.estimated:,}, {len(period.excluded):,}",
         ),
         (f"{name}: billed", f"{billed_kwh:,} kWh"),
+        *([] if period.bills is None else [_bills_row(name, period.bills)]),
     ]
+
+
+def _bills_row(name: str, bills: BillSetHead) -> tuple[str, str]:
+    counts = f"{bills.bill_count:,}, {bills.refused_count:,}"
+    return f"{name}: bills, refused, in all", f"{counts}, {bills.total_vnd:,} đ"
 
 
 def _stored(outcome: DistrictOutcome) -> str:

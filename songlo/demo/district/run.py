@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from collector.balance.losses import Order
 from collector.civil import day_start
 from collector.ledger import Ledger
-from collector.operations.balances import period_balance
+from collector.operations.losses import Period, district_losses
 from collector.readings.duckdb_store import DuckDbStore
 from simulator.district.plan import District
 from simulator.district.planning import plan_district
@@ -116,6 +117,8 @@ def _live(outcome: DistrictOutcome, life: Life, watch: Watch) -> None:
             period = outcome.periods[-1]
             office.make(period, "what has come in since")
             office.close(period)
+            office.bill(period)
+            office.hand_over(period, life.folder / "files" / f"{period.last:%Y-%m}")
             outcome.losses.append(_losses(outcome, life.ledger, period))
         watch("Days", day + 1, options.days)
     outcome.counts = life.counts
@@ -123,17 +126,27 @@ def _live(outcome: DistrictOutcome, life: Life, watch: Watch) -> None:
 
 
 def _losses(outcome: DistrictOutcome, ledger: Ledger, period: PeriodOutcome) -> list[StationLoss]:
-    found = []
+    """What the collector says of all stations, by unexplained loss, the greatest first."""
+    before = outcome.periods[:-1]
     with outcome.timings.of("balances"):
-        for station in outcome.district.stations:
-            one = period_balance(
-                ledger,
-                station=station.station,
+        report = district_losses(
+            ledger,
+            Period(
                 from_at=day_start(period.first, ZONE),
                 to_at=day_start(period.last, ZONE),
-            )
-            found.append(StationLoss(station.station, one.head_wh, one.loss_wh, one.complete))
-    return found
+                previous_from_at=day_start(before[-1].first, ZONE) if before else None,
+            ),
+            order=Order.PERCENT,
+        )
+    return [
+        StationLoss(
+            one.station.station,
+            one.balance.received_wh,
+            one.balance.loss_wh,
+            one.balance.complete,
+        )
+        for one in report.ranking
+    ]
 
 
 def _check(outcome: DistrictOutcome, life: Life) -> None:
