@@ -244,7 +244,12 @@ def test_who_put_in_an_index_over_the_api_does_not_approve(ask: Asking, desk: Wo
         desk.ledger, name="reader", scopes=[Scope.VEE, Scope.APPROVE], now=FIRST_AT
     )
     at = midnight("2026-06-19")
-    entered = {"point": "T1/b", "meter": "MB", "register": "1-0:1.8.0", "value": 210_000}
+    entered: dict[str, Any] = {
+        "point": "T1/b",
+        "meter": "MB",
+        "register": "1-0:1.8.0",
+        "value": 210_000,
+    }
     ask.post("/v1/indices", why(**entered, at=at.isoformat()), key="reader", status=201)
     run = f"{RUNS}/{ask.post(RUNS, JUNE, status=201)['run']}"
     seen = {"sha256": ask.post(f"{run}/versions", why(), status=201)["version"]["sha256"]}
