@@ -22,6 +22,7 @@ FIGURES = (
     "export_xlsx_10k",
     "vee_month_10k",
     "balance_district",
+    "district",
     "line_scan",
     "line_scan_dead",
     "scan_vs_single",

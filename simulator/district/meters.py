@@ -40,8 +40,8 @@ HEAD = Shape((IMPORT, EXPORT, REACTIVE, VOLTAGE))
 class Seen:
     """A meter as one station's gateway sees it: from one slot up to, not including, another.
 
-    `column` is its energy's, `percent` the part that a sub-meter counts of it. `initial_mwh` is
-    its import index at `from_slot` by what is metered there.
+    `column` is its energy's, `percent` the part that a sub-meter counts of it, `multiplier` that of
+    its current transformers. `initial_mwh` are its indices at `from_slot`, by register.
     """
 
     stay: Stay
@@ -49,14 +49,20 @@ class Seen:
     shape: Shape
     column: int
     percent: int
+    multiplier: int
     from_slot: int
     to_slot: int
-    initial_mwh: int
+    initial_mwh: Mapping[str, int]
 
     @property
     def serial(self) -> str:
         """The meter's serial."""
         return self.stay.serial
+
+    def counted(self, energy_mwh: _Longs, column: _Longs) -> _Longs:
+        """What it has counted of a column of energies since `from_slot`."""
+        since = energy_mwh - int(column[self.from_slot])
+        return since * self.percent // (100 * self.multiplier)
 
 
 class StationMeters:
@@ -73,37 +79,16 @@ class StationMeters:
 
     def unbounded(self, one: Seen, slots: slice | int) -> Mapping[str, _Longs]:
         """The same as if the meter had digits without end; its resolution counts."""
-        found = {
-            IMPORT: self._index(one, self.energy.import_mwh[:, one.column], slots, one.initial_mwh)
-        }
-        if EXPORT in one.shape.registers:
-            place = self._place(self.energy.solar_columns, one)
-            found[EXPORT] = self._index(one, self.energy.export_mwh[:, place], slots, 0)
-        if RATE_REGISTERS[0] in one.shape.registers:
-            place = self.energy.rated_columns.index(one.column)
-            for rate in range(RATES):
-                # What it showed when it came is shared out: half, a fifth, the rest.
-                half, fifth = one.initial_mwh // 2, one.initial_mwh // 5
-                initial = (half, fifth, one.initial_mwh - half - fifth)[rate]
-                column = self.energy.rates_mwh[rate][:, place]
-                found[RATE_REGISTERS[rate]] = self._index(one, column, slots, initial)
-        if REACTIVE in one.shape.registers:
-            place = self._place(self.energy.rated_columns, one)
-            found[REACTIVE] = self._index(one, self.energy.reactive_mvarh[:, place], slots, 0)
+        step = one.stay.resolution_wh * MWH_PER_WH
+        found = {}
+        for register, column in _columns(self.energy, one).items():
+            counted = one.counted(np.asarray(column[slots], dtype=np.int64), column)
+            found[register] = (one.initial_mwh[register] + counted) // step * one.stay.resolution_wh
         return found
 
     def voltages(self, one: Seen, slots: slice) -> list[float]:
         """Volts between phase and neutral, to a tenth."""
         return [value / 10 for value in self.energy.voltage_dv[slots, one.column].tolist()]
-
-    def _place(self, columns: tuple[int, ...], one: Seen) -> int:
-        return -1 if one.point.place is Place.HEAD else columns.index(one.column)
-
-    def _index(self, one: Seen, column: _Longs, slots: slice | int, initial_mwh: int) -> _Longs:
-        since = np.asarray(column[slots], dtype=np.int64) - int(column[one.from_slot])
-        counted = since * one.percent // (100 * one.point.multiplier)
-        step = one.stay.resolution_wh * MWH_PER_WH
-        return (initial_mwh + counted) // step * one.stay.resolution_wh
 
 
 def district_meters(
@@ -150,8 +135,8 @@ def _seen(
     energies: Mapping[str, StationEnergy],
     slot_quarters: int,
 ) -> Iterator[tuple[str, Seen]]:
-    initial_mwh = stay.initial_wh * MWH_PER_WH
-    for begin, end, station, column in parts:
+    initial_mwh = _initial(stay)
+    for (begin, end, station, column), multiplier in _recabled(point, parts):
         first = max(begin, stay.from_quarter)
         last = end if stay.to_quarter is None else min(end, stay.to_quarter)
         if first >= last:
@@ -162,15 +147,63 @@ def _seen(
             shape=_shape(district, point),
             column=column,
             percent=point.parent_percent or 100,
+            multiplier=multiplier,
             from_slot=first // slot_quarters,
             to_slot=last // slot_quarters,
             initial_mwh=initial_mwh,
         )
         yield station, one
-        energy = energies[station].import_mwh
-        end_slot = min(one.to_slot, len(energy) - 1)
-        passed = int(energy[end_slot, column]) - int(energy[one.from_slot, column])
-        initial_mwh += passed * one.percent // (100 * point.multiplier)
+        columns = _columns(energies[station], one)
+        initial_mwh = {
+            register: index + _counted_to_the_end(one, columns[register])
+            for register, index in initial_mwh.items()
+            if register in columns
+        }
+
+
+def _counted_to_the_end(one: Seen, column: _Longs) -> int:
+    end = np.asarray(column[min(one.to_slot, len(column) - 1)], dtype=np.int64)
+    return int(one.counted(end, column))
+
+
+def _initial(stay: Stay) -> dict[str, int]:
+    """What the meter shows when it comes; its rates share it: half, a fifth, the rest."""
+    whole = stay.initial_wh * MWH_PER_WH
+    half, fifth = whole // 2, whole // 5
+    rates = (half, fifth, whole - half - fifth)
+    return {IMPORT: whole, EXPORT: 0, REACTIVE: 0, **dict(zip(RATE_REGISTERS, rates, strict=True))}
+
+
+def _columns(energy: StationEnergy, one: Seen) -> dict[str, _Longs]:
+    """The energies that the meter counts, by register."""
+    head = one.point.place is Place.HEAD
+    found = {IMPORT: energy.import_mwh[:, one.column]}
+    if EXPORT in one.shape.registers:
+        place = -1 if head else energy.solar_columns.index(one.column)
+        found[EXPORT] = energy.export_mwh[:, place]
+    if RATE_REGISTERS[0] in one.shape.registers:
+        place = energy.rated_columns.index(one.column)
+        for rate in range(RATES):
+            found[RATE_REGISTERS[rate]] = energy.rates_mwh[rate][:, place]
+    if REACTIVE in one.shape.registers:
+        place = -1 if head else energy.rated_columns.index(one.column)
+        found[REACTIVE] = energy.reactive_mvarh[:, place]
+    return found
+
+
+def _recabled(
+    point: PlannedPoint, parts: list[tuple[int, int, str, int]]
+) -> Iterator[tuple[tuple[int, int, str, int], int]]:
+    """The parts with their multiplier, cut where it changes."""
+    change = point.recabled_quarter
+    for begin, end, station, column in parts:
+        if change is None or point.next_multiplier is None or end <= change:
+            yield (begin, end, station, column), point.multiplier
+        elif begin >= change:
+            yield (begin, end, station, column), point.next_multiplier
+        else:
+            yield (begin, change, station, column), point.multiplier
+            yield (change, end, station, column), point.next_multiplier
 
 
 def _shape(district: District, point: PlannedPoint) -> Shape:

@@ -77,6 +77,7 @@ class Stay:
 class PlannedPoint:
     """A metering point and who pays for it. `multiplier` is CT ratio; `position` is in its book.
 
+    From `recabled_quarter` on, a day's start, `next_multiplier` counts: its transformers changed.
     `moved_in_quarter` is when another customer takes over, if one does. `shares`: price groups in
     hundredths of a per cent, or three rates of one group.
     """
@@ -86,6 +87,8 @@ class PlannedPoint:
     place: Place
     phases: int
     multiplier: int = 1
+    next_multiplier: int | None = None
+    recabled_quarter: int | None = None
     parent: str | None = None
     parent_percent: int = 0
     customer: str = ""

@@ -39,7 +39,8 @@ LOSS_PERCENT_MIN, LOSS_PERCENT_MAX = 4.0, 6.5
 # Current transformers of heads: 400 A to 5 A.
 HEAD_MULTIPLIER = 80
 BUSINESS_MULTIPLIER = 20
-BUSINESS_MULTIPLIER_KW = 25.0
+BUSINESS_MULTIPLIER_NEXT = 30
+BUSINESS_MULTIPLIER_KW = 9.0
 
 HOOK_KW = 5.0
 BYPASS_COUNTED_PERCENT = 10
@@ -101,6 +102,7 @@ def plan_district(wanted: Wanted) -> District:
     solar = _put_solar(making, names)
     moves = _move(making, retail, names)
     thefts = _steal(making, retail, names)
+    _recable(making)
     _add_sub_meters(making)
     _change_customers(making, names)
     _exchange(making)
@@ -305,6 +307,20 @@ def _steal(making: _Making, retail: list[PlannedStation], names: list[str]) -> d
             f"{thief.point} counts {BYPASS_COUNTED_PERCENT} % of what it takes"
         )
     return thefts
+
+
+def _recable(making: _Making) -> None:
+    """Some businesses have larger current transformers from a day in the last period on."""
+    able = [
+        name
+        for name, point in making.points.items()
+        if point.place is Place.BUSINESS and point.multiplier > 1
+    ]
+    at = (making.wanted.billing_days[-2] + 8) * QUARTERS_PER_DAY
+    for name in making.sample(able, 50, 1):
+        making.points[name] = replace(
+            making.points[name], next_multiplier=BUSINESS_MULTIPLIER_NEXT, recabled_quarter=at
+        )
 
 
 def _add_sub_meters(making: _Making) -> None:

@@ -61,6 +61,7 @@ def test_the_district_has_what_happens_in_one(outcome: DistrictOutcome) -> None:
     assert any(stay.roll_over_wh == 100_000_000 for stay in district.stays)
     assert any(station.is_wholesale for station in district.stations)
     assert any(point.parent for point in district.points.values())
+    assert any(point.next_multiplier for point in district.points.values())
     assert any(point.next_customer for point in district.points.values())
 
 

@@ -66,9 +66,9 @@ class Truth:
             if begin >= end:
                 continue
             meters = self._meters[station]
-            step = STEP_WH if one.point.multiplier == 1 else MULTIPLIED_STEP_WH
+            step = STEP_WH if one.multiplier == 1 else MULTIPLIED_STEP_WH
             steps = [int(meters.unbounded(one, slot)[IMPORT]) // step for slot in (begin, end)]
-            total += (steps[1] - steps[0]) * step * one.point.multiplier
+            total += (steps[1] - steps[0]) * step * one.multiplier
         return total
 
     def is_read(self, point: str, quarter: int) -> bool:
@@ -104,7 +104,7 @@ class Truth:
     def resolution_wh(self, station: str, first: int, last: int) -> int:
         """How far a station's balance may be off because displays have last digits."""
         return sum(
-            one.stay.resolution_wh * one.point.multiplier
+            one.stay.resolution_wh * one.multiplier
             for one in self._meters[station].seen
             if one.from_slot <= last
             and one.to_slot >= first

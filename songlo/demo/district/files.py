@@ -92,6 +92,12 @@ class RegistryFolder:
         """A point that counts at another station from now on."""
         self._csv("transfers", "point,from_at,station", [(point, self._text(quarter), station)])
 
+    def write_recabling(self, one: PlannedPoint) -> None:
+        """A point whose current transformers changed."""
+        assert one.recabled_quarter is not None
+        row = (one.point, self._text(one.recabled_quarter), one.next_multiplier, "secondary")
+        self._csv("multipliers", "point,from_at,multiplier,index_side", [row])
+
     def write_successor(self, one: PlannedPoint) -> None:
         """A customer who moved out, and the one who moved in on the same day."""
         assert one.moved_in_quarter is not None

@@ -99,13 +99,16 @@ class Life:
         successions = [
             one for one in self.district.points.values() if one.moved_in_quarter == begin
         ]
-        if not (exchanges or moves or successions):
+        recabled = [one for one in self.district.points.values() if one.recabled_quarter == begin]
+        if not (exchanges or moves or successions or recabled):
             return
         folder = RegistryFolder(self.folder / f"events-{day:03d}", self.options.instant)
         for old, new in exchanges:
             folder.write_exchange(old, new, self._removal_wh(old.serial))
         for move in moves:
             folder.write_move(move.point, move.from_quarter, move.station)
+        for one in recabled:
+            folder.write_recabling(one)
         for one in successions:
             folder.write_successor(one)
         self._import(folder)
