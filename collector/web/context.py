@@ -17,6 +17,7 @@ from collector.civil import civil_day, zone_info
 from collector.ledger import Ledger
 from collector.operations.commands import Sender
 from collector.readings.port import ReadingStore
+from collector.web.rates import Rates
 from collector.web.wrong_keys import WrongKeys
 
 
@@ -37,6 +38,7 @@ class Context:
     sender: Sender | None = None
     command_lifetime_s: int = 120
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
+    rates: Rates = field(default_factory=Rates)
 
     @property
     def zone_info(self) -> ZoneInfo:
