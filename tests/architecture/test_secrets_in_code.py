@@ -1,10 +1,13 @@
 """What the code itself must not do with secrets, nor for others: looked for in its syntax."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from collector.config import ApiConfig
 
 ROOT = Path(__file__).parents[2]
 SECRET_WORDS = frozenset({"secret", "password", "passphrase", "token", "mac", "signature", "nonce"})
@@ -91,6 +94,17 @@ def test_no_secret_is_handed_to_a_log() -> None:
             for part in (one for argument in given for one in ast.walk(argument)):
                 if isinstance(part, ast.Name | ast.Attribute):
                     assert not words_of(part) & words, f"{path}:{node.lineno}"
+
+
+def test_what_needs_no_secret_is_for_this_machine_only() -> None:
+    assert ApiConfig().host == "127.0.0.1"
+    for path in modules("songlo"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert node.value not in {"0.0.0.0", "::", "[::]"}, f"{path}:{node.lineno}"
+    # The demo's broker, which anybody may enter, names where it listens.
+    broker = (ROOT / "songlo" / "demo" / "broker.py").read_text()
+    assert re.findall(r'bind=f?"([^"{]+)', broker) == ["127.0.0.1:"]
 
 
 def imported(tree: ast.AST) -> set[str]:
