@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
 from collector.api.app import create_app
 from collector.api.routes.registry_files import XLSX
 from collector.web.context import Context
+from collector.web.rates import Rates
 from tests.api.server import serve
 from tests.api.world import GATEWAY, NOW, STATION, World, world
 
@@ -49,7 +50,8 @@ class Broker:
 @pytest.fixture(scope="module")
 def utility(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with world(tmp_path_factory.mktemp("fuzz")) as made:
-        made.app = create_app(replace(made.app.state.context, sender=Broker()))
+        rates = Rates(burst=1_000_000)
+        made.app = create_app(replace(made.app.state.context, sender=Broker(), rates=rates))
         yield made
 
 
