@@ -13,7 +13,7 @@ PACED := $(addprefix tests/,api/test_api_auth.py commissioning compose/test_brok
   simulator/test_simulator_rtu.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak simulate check bench deb format clean
+.PHONY: help demo test soak simulate check audit bench deb format clean
 
 help: ## list what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,11 +37,15 @@ simulate: $(INSTALLED) ## SEEDS=n: that many simulated fleets under faults; SEED
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) \
 	  $(if $(FIRST),--first $(FIRST)) $(if $(BUG),--bug $(BUG)) $(if $(REPORT),--report $(REPORT))
 
-check: $(INSTALLED) ## lint, format, types, architecture
+check: $(INSTALLED) ## lint, format, types, architecture, licences; needs no network
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/python scripts/check-dependencies
+
+audit: $(INSTALLED) ## ask OSV for known vulnerabilities of what is pinned; exit 3 (make: Error 3) if it could not look
+	$(BIN)/python scripts/audit-dependencies
 
 bench: $(INSTALLED) ## measure; one JSON object per figure on standard output
 	@scripts/test-dependencies >&2

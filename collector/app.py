@@ -20,7 +20,13 @@ import structlog
 import uvicorn
 
 from collector.clock import system_now
-from collector.config import CollectorConfig, CommandsConfig, DuckDbConfig, read_secret
+from collector.config import (
+    CollectorConfig,
+    CommandsConfig,
+    ConfigError,
+    DuckDbConfig,
+    read_secret,
+)
 from collector.errors import CollectorError
 from collector.intake.desk import CommandDesk, log_connection
 from collector.intake.link import Link, start_of
@@ -33,9 +39,6 @@ from collector.supervision import Supervision
 
 # How often the main thread looks for the end of a part, in seconds.
 WATCH_S = 0.2
-
-# How long requests in hand may take when the API stops, in seconds.
-API_STOP_S = 5
 
 # A group of batches is tens of thousands of tuples and lists, which die together and never form a
 # cycle. Python's own thresholds would walk through them a hundred times a group.
@@ -132,8 +135,15 @@ def opened(config: CollectorConfig) -> Iterator[tuple[Ledger, ReadingStore]]:
 def run(config: CollectorConfig, role: Role) -> None:
     """Run until SIGTERM or SIGINT: the group in hand is finished and acknowledged first.
 
-    Raises CollectorError where it cannot start, or cannot go on without a person.
+    Raises ConfigError where another machine would be used without a secret, and CollectorError
+    where it cannot start otherwise, or cannot go on without a person.
     """
+    if config.open_doors:
+        raise ConfigError(
+            "\n".join(config.open_doors),
+            hint="only what runs on this machine may be used without a secret:"
+            " docs/collector-file.md",
+        )
     # On SIGABRT, which the watchdog sends: where each thread stands goes to the journal.
     faulthandler.enable()
     stopping = threading.Event()
@@ -230,7 +240,9 @@ def _server(
     from collector.operations.billing_settings import billing_rules  # noqa: PLC0415
     from collector.operations.losses import load_settings  # noqa: PLC0415
     from collector.operations.vee_files import load_limits  # noqa: PLC0415
+    from collector.api.serving import server_of  # noqa: PLC0415
     from collector.web.context import Context  # noqa: PLC0415
+    from collector.web.rates import Rates  # noqa: PLC0415
 
     context = Context(
         ledger,
@@ -244,15 +256,10 @@ def _server(
         loss_settings=load_settings(config.balance.losses_file, config.zone),
         billing=billing_rules(config),
         limits=partial(load_limits, config.vee.limits_file),
+        rates=Rates(
+            burst=config.api.requests_burst,
+            per_s=config.api.requests_per_s,
+            at_once=config.api.requests_at_once,
+        ),
     )
-    app = create_app(context)
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=config.api.host,
-            port=config.api.port,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=API_STOP_S,
-        )
-    )
+    return server_of(create_app(context), config.api)

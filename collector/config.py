@@ -6,6 +6,7 @@ Owns names, defaults and bounds of the settings; it must not know what the parts
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -23,8 +24,14 @@ SECRET_BYTES_MAX = 4_096
 
 # What examples and other products ship with: never a secret.
 _PUBLIC_SECRETS = frozenset(
-    {"admin", "changeme", "change-me", "default", "example", "password", "secret", "songlo", "test"}
-)
+    {
+        "123456", "12345678", "admin", "change-me", "changeme", "default", "example", "guest",
+        "influxdb", "mosquitto", "my-super-secret-auth-token", "mysecretpassword", "password",
+        "postgres", "public", "root", "secret", "songlo", "test",
+    }
+)  # fmt: skip
+# Hosts that nobody else can reach.
+_THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 _GROUP_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
@@ -187,11 +194,26 @@ class BillingConfig(_Section):
     split: Literal["index", "days"] = "index"
 
 
+class ApiTlsConfig(_Section):
+    """The certificate (with those between it and its authority) that the API shows, and its key."""
+
+    certificate_file: Path
+    key_file: Path
+
+
 class ApiConfig(_Section):
-    """Where the API and the console are served."""
+    """Where the API and the console are served, and how much of it one key gets.
+
+    A key may ask `requests_burst` times at once and `requests_per_s` times a second in the long
+    run; at most `requests_at_once` of its requests are answered at the same time.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8000
+    tls: ApiTlsConfig | None = None
+    requests_per_s: Annotated[int, Field(ge=1, le=10_000)] = 50
+    requests_burst: Annotated[int, Field(ge=1, le=100_000)] = 1_500
+    requests_at_once: Annotated[int, Field(ge=1, le=1_000)] = 16
 
 
 class CollectorConfig(BaseSettings):
@@ -212,6 +234,13 @@ class CollectorConfig(BaseSettings):
     balance: BalanceConfig = BalanceConfig()
     billing: BillingConfig = BillingConfig()
     commands: CommandsConfig | None = None
+
+    @field_validator("ledger")
+    @classmethod
+    def _no_secret(cls, value: str) -> str:
+        if urlsplit(value).password is not None or "password" in parse_qs(urlsplit(value).query):
+            raise ValueError("holds a password: give ledger_password_file instead")
+        return value
 
     @field_validator("zone")
     @classmethod
@@ -255,6 +284,36 @@ class CollectorConfig(BaseSettings):
         if mine.tls is not None:
             changes["tls"] = mine.tls
         return self.broker.model_copy(update=changes)
+
+    @property
+    def open_doors(self) -> tuple[str, ...]:
+        """What on other machines this collector would trust without proving who it is.
+
+        Whatever takes it in like that takes in everybody: a collector does not start with it.
+        """
+        doors = []
+        ledger = urlsplit(self.ledger)
+        options = parse_qs(ledger.query)
+        hosts = [host for host in (ledger.hostname, *options.get("host", ())) if host]
+        is_local = all(host in _THIS_MACHINE or host.startswith("/") for host in hosts)
+        if not is_local and self.ledger_password_file is None and "sslcert" not in options:
+            doors.append(f"ledger: {hosts[0]}: ledger_password_file is missing")
+        if isinstance(self.readings, InfluxConfig) and self.readings.token_file is None:
+            host = urlsplit(self.readings.url).hostname
+            if host not in _THIS_MACHINE:
+                doors.append(f"readings: {host}: token_file is missing")
+        for section, broker in (("broker", self.broker), ("commands", self.command_broker)):
+            if section == "commands" and self.commands is None:
+                continue
+            is_known = broker.password_file is not None or (
+                broker.tls is not None and broker.tls.certificate_file is not None
+            )
+            if broker.host not in _THIS_MACHINE and not is_known:
+                doors.append(
+                    f"{section}: {broker.host}: username and password_file, or a certificate"
+                    " under tls, are missing"
+                )
+        return tuple(doors)
 
     @property
     def tzinfo(self) -> ZoneInfo:

@@ -4,7 +4,7 @@ Keys themselves are the ledger's business (`collector.operations.keys`); the con
 are its own (`collector.console.session`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 from fastapi import Request, Security
@@ -12,7 +12,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from collector.operations.keys import KeyIdentity, Scope
 from collector.web.context import ContextParameter
-from collector.web.knocking import check_key_from
+from collector.web.knocking import answering, check_key_from
 from collector.web.problems import Unauthorized
 from collector.web.scopes import require
 
@@ -30,12 +30,17 @@ def identify(
     context: ContextParameter,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     header: Annotated[str | None, Security(_header)],
-) -> KeyIdentity:
-    """Whose key the request carries. Raises Unauthorized, or as check_key_from."""
+) -> Iterator[KeyIdentity]:
+    """Whose key the request carries, until it is answered.
+
+    Raises Unauthorized, or as check_key_from and answering.
+    """
     key = bearer.credentials if bearer is not None else header
     if not key:
         raise Unauthorized("this needs an API key", hint=NO_KEY_HINT)
-    return check_key_from(request, context, key)
+    identity = check_key_from(request, context, key)
+    with answering(context, identity):
+        yield identity
 
 
 def needs(scope: Scope) -> Callable[[KeyIdentity], KeyIdentity]:

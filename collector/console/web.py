@@ -3,6 +3,7 @@
 It must not know which pages there are (`pages.py`) nor what they show (`views.py`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import cast
@@ -26,6 +27,7 @@ from collector.console.words import problem_text, reason_text, role_text
 from collector.operations import keys
 from collector.operations.keys import KeyIdentity, Scope
 from collector.web.context import context_of
+from collector.web.knocking import answering
 from collector.web.problems import Problem, Unauthorized
 from collector.web.scopes import require
 
@@ -97,8 +99,17 @@ def render(request: Request, template: str, status: int = 200, **values: object)
     return response
 
 
-def operator_of(request: Request) -> KeyIdentity:
-    """Whose session this is; the key must still be good. Raises LoginNeeded, Forbidden."""
+def operator_of(request: Request) -> Iterator[KeyIdentity]:
+    """Whose session this is, until its request is answered.
+
+    The key must still be good. Raises LoginNeeded, Forbidden, TooManyRequests.
+    """
+    identity = _operator(request)
+    with answering(context_of(request), identity):
+        yield identity
+
+
+def _operator(request: Request) -> KeyIdentity:
     context = context_of(request)
     now = context.now()
     session = console_of(request).signer.open(request.cookies.get(SESSION_COOKIE, ""), now)

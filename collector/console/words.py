@@ -45,6 +45,7 @@ _PROBLEMS = {
     404: _("There is nothing here."),
     405: _("This cannot be done here."),
     422: _("This cannot be shown."),
+    429: _("You ask too much at once. Wait a moment."),
     500: _("The collector failed."),
     503: _("The collector cannot answer now."),
 }

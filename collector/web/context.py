@@ -21,6 +21,7 @@ from collector.operations.commands import Sender
 from collector.operations.vee_files import load_limits
 from collector.readings.port import ReadingStore
 from collector.vee.limits import LimitsBook
+from collector.web.rates import Rates
 from collector.web.wrong_keys import WrongKeys
 
 
@@ -45,6 +46,7 @@ class Context:
     wrong_keys: WrongKeys = field(default_factory=WrongKeys)
     loss_settings: LossSettings = field(default_factory=LossSettings)
     billing: BillingRules | None = None
+    rates: Rates = field(default_factory=Rates)
 
     @property
     def zone_info(self) -> ZoneInfo:

@@ -30,7 +30,7 @@ from collector.operations.commands import BrokerUnavailable
 from collector.operations.keys import KeyRefused
 from collector.readings.port import StoreUnavailable
 from collector.registry.reasons_vi import in_vietnamese
-from collector.web.knocking import TooManyWrongKeys
+from collector.web.knocking import TooManyRequests, TooManyWrongKeys
 from collector.web.parameters import DAY_HINT, INSTANT_HINT
 
 MEDIA_TYPE = "application/problem+json"
@@ -96,6 +96,7 @@ STATUS_OF: Mapping[type[CollectorError], int] = {
     KeyRefused: 401,
     Forbidden: 403,
     TooManyWrongKeys: 429,
+    TooManyRequests: 429,
     NotFound: 404,
     Conflict: 409,
     Stale: 412,
@@ -176,7 +177,7 @@ def install(app: FastAPI, render_page: RenderPage) -> None:
             response.headers.update(error.headers or {})
         if found.status == http.HTTPStatus.UNAUTHORIZED:
             response.headers["WWW-Authenticate"] = 'Bearer realm="songlo"'
-        if isinstance(error, TooManyWrongKeys):
+        if isinstance(error, TooManyWrongKeys | TooManyRequests):
             response.headers["Retry-After"] = str(error.retry_after_s)
         if found.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers["Retry-After"] = str(RETRY_AFTER_S)
@@ -214,7 +215,13 @@ def _describe(request: Request, error: Exception) -> Problem:
     return found
 
 
-_HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_HTTP_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "too_slow",
+    413: "too_large",
+}
 
 
 def _http_problem(request: Request, error: HTTPException) -> Problem:

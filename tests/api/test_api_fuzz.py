@@ -30,6 +30,7 @@ from collector.operations.bills import make_bills
 from collector.operations.vee import VeeRun, run_vee
 from collector.operations.vee_files import load_limits
 from collector.web.context import Context
+from collector.web.rates import Rates
 from tests.api.server import serve
 from tests.api.world import FIRST_AT, GATEWAY, NOW, STATION, ZONE, World, world
 
@@ -57,7 +58,8 @@ class Broker:
 @pytest.fixture(scope="module")
 def utility(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with world(tmp_path_factory.mktemp("fuzz")) as made:
-        made.app = create_app(replace(made.app.state.context, sender=Broker()))
+        rates = Rates(burst=1_000_000)
+        made.app = create_app(replace(made.app.state.context, sender=Broker(), rates=rates))
         NAMES.update(bill(made))
         days = VeeRun(date(2026, 1, 1), date(2026, 1, 10), ZONE, load_limits(None))
         assert run_vee(made.ledger, days, actor="test", now=NOW).new > 0

@@ -147,9 +147,31 @@ def test_commands_that_papers_name_exist_with_their_options() -> None:
     assert checked > 10
 
 
+SECURITY = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+
+
 def test_the_tests_that_the_page_on_security_names_exist() -> None:
-    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    named = re.findall(r"`(tests/[\w/.]+)::(\w+)`", text)
-    assert len(named) > 25
+    named = re.findall(r"`(tests/[\w/.]+)::(\w+)`", SECURITY)
+    assert len(named) > 100
     for path, name in named:
-        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert re.search(rf"^def {name}\(", text, re.MULTILINE), f"{path}::{name}"
+
+
+@pytest.mark.parametrize(
+    "title", ["Protections, each with its test", "OWASP API Security Top 10 (2023), point by point"]
+)
+def test_every_row_of_the_page_on_security_has_a_test(title: str) -> None:
+    section = SECURITY.split(f"## {title}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    rows = [line for line in lines if not line.endswith("| test |")]
+    assert len(rows) >= 10
+    for row in rows:
+        last = row.rstrip("| ").rpartition(" | ")[2]
+        assert "`tests/" in last or "the same two" in last, row
+
+
+def test_the_page_on_security_goes_through_all_ten() -> None:
+    assert re.findall(r"^\| (API\d+) ", SECURITY, re.MULTILINE) == [
+        f"API{number}" for number in range(1, 11)
+    ]

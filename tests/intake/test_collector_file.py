@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.app import open_ledger, open_link, open_store
+from collector.app import Role, open_ledger, open_link, open_store, run
 from collector.config import (
     CollectorConfig,
     ConfigError,
@@ -73,6 +73,12 @@ def test_influxdb_and_a_shared_subscription(tmp_path: Path) -> None:
         (GOOD.replace("broker.example", "b, password_file: /x"), "password_file needs a username"),
         (GOOD.replace("broker.example", "b, shared_group: g"), "use influxdb"),
         (GOOD.replace("broker.example", "b, tls: {ca_file: a, key_file: k}"), "come together"),
+        (GOOD.replace("sqlite:////var", "postgresql+psycopg://u:w@h/"), "ledger_password_file"),
+        (
+            GOOD.replace("sqlite:////var", "postgresql+psycopg://u@h/d?password=w"),
+            "holds a password",
+        ),
+        (GOOD + "api: {tls: {certificate_file: a}}\n", "api.tls.key_file"),
         ("- a\n- b\n", "no settings"),
         ("a: [\n", "is not YAML"),
     ],
@@ -121,3 +127,52 @@ def test_a_reading_store_that_cannot_be_opened(tmp_path: Path) -> None:
         open_store(_load(tmp_path, text))
     assert raised.value.code == "store_unavailable"
     assert "folder" in raised.value.hint
+
+
+LOCAL = GOOD.replace("broker.example", "127.0.0.1")
+AWAY = LOCAL.replace("sqlite:////var/lib/songlo/ledger.db", "postgresql+psycopg://songlo@db/songlo")
+INFLUX = "{store: influxdb, url: 'http://i:8086', org: o, bucket: b}"
+DUCK = "{store: duckdb, path: /var/lib/songlo/readings.duckdb}"
+CERTIFICATE = "tls: {ca_file: a, certificate_file: c, key_file: k}"
+
+
+@pytest.mark.parametrize(
+    ("text", "door"),
+    [
+        (LOCAL, None),
+        (LOCAL.replace("127.0.0.1", "localhost"), None),
+        (GOOD, "broker: broker.example"),
+        (GOOD.replace("broker.example", "b, username: u"), "broker: b"),
+        (GOOD.replace("broker.example", "b, tls: {ca_file: a}"), "broker: b"),
+        (GOOD.replace("broker.example", "b, username: u, password_file: p"), None),
+        (GOOD.replace("broker.example", f"b, {CERTIFICATE}"), None),
+        (AWAY, "ledger: db"),
+        (AWAY + "ledger_password_file: p\n", None),
+        (AWAY.replace("@db/songlo", "@db/songlo?sslcert=c&sslkey=k"), None),
+        (AWAY.replace("@db/songlo", "@127.0.0.1/songlo"), None),
+        (AWAY.replace("@db/songlo", "@/songlo?host=/run/postgresql"), None),
+        (AWAY.replace("@db/songlo", "@/songlo?host=elsewhere"), "ledger: elsewhere"),
+        (LOCAL.replace(DUCK, INFLUX), "readings: i"),
+        (LOCAL.replace(DUCK, INFLUX.replace("org: o", "org: o, token_file: t")), None),
+        (LOCAL.replace(DUCK, INFLUX.replace("//i:", "//127.0.0.1:")), None),
+        (GOOD.replace("broker.example", f"b, {CERTIFICATE}") + "commands: {}\n", None),
+        (
+            GOOD.replace("broker.example", "b, username: u, password_file: p")
+            + "commands: {username: c}\n",
+            "commands: b",
+        ),
+    ],
+)
+def test_what_is_on_another_machine_is_not_used_without_a_secret(
+    text: str, door: str | None, tmp_path: Path
+) -> None:
+    config = _load(tmp_path, text)
+    if door is None:
+        assert config.open_doors == ()
+        return
+    [found] = config.open_doors
+    assert found.startswith(door + ": ")
+    # Nothing is opened, and no signal is taken: it is the first thing that is looked at.
+    with pytest.raises(ConfigError, match=door) as raised:
+        run(config, Role.ALL)
+    assert "collector-file.md" in raised.value.hint
