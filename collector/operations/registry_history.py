@@ -3,7 +3,7 @@
 It fetches; what holds when is decided by `collector.registry.asking`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -29,6 +29,7 @@ from collector.registry.contract_values import (
     Membership,
 )
 from collector.registry.values import Point, Registry
+from contract.registers import BY_OBIS, IMPORT_ACTIVE
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
@@ -128,10 +129,10 @@ def _meters(ledger: Ledger, registry: Registry, point: str) -> Iterator[HistoryE
     with ledger.read() as uow:
         inspections = uow.contracts.inspections(registry.meters)
     for row in registry.installations:
-        index = "".join(f" at {value} Wh" for value in row.install_indices.values())
+        index = _indices(row.install_indices)
         yield HistoryEntry(row.installed_at, "meter", f"{row.meter} installed{index}")
         if row.removed_at is not None:
-            index = "".join(f" at {value} Wh" for value in row.removal_indices.values())
+            index = _indices(row.removal_indices)
             yield HistoryEntry(row.removed_at, "meter", f"{row.meter} removed{index}")
     for ratio in registry.multipliers:
         text = f"{ratio.ratio} ({ratio.index_side.value} index)"
@@ -140,6 +141,16 @@ def _meters(ledger: Ledger, registry: Registry, point: str) -> Iterator[HistoryE
         due = f", calibration due {seen.calibration_due}" if seen.calibration_due else ""
         seals = f", seals {' '.join(seen.seals)}" if seen.seals else ""
         yield HistoryEntry(seen.inspected_at, "inspection", f"{seen.meter}{due}{seals}")
+
+
+def _indices(indices: Mapping[str, int]) -> str:
+    """What a meter's registers showed: the total import by itself, others with their codes."""
+    texts = [
+        f"{value} {BY_OBIS[register].unit.value}"
+        + ("" if register == IMPORT_ACTIVE else f" ({register})")
+        for register, value in sorted(indices.items())
+    ]
+    return f" at {', '.join(texts)}" if texts else ""
 
 
 def _contracts(contracts: ContractRegistry, zone: str) -> Iterator[HistoryEntry]:

@@ -13,6 +13,7 @@ from collector.civil import format_instant
 from collector.registry.contract_changes import plan_contracts
 from collector.registry.contract_values import ContractRegistry
 from collector.registry.files import Located, RegistryFiles
+from collector.registry.forms import REMOVAL, index_column
 from collector.registry.planning import (
     RegistryChanges,
     added,
@@ -191,7 +192,8 @@ def _is_sound(located: Located[Installation], changes: RegistryChanges) -> bool:
     if value.removed_at is None:
         if value.removal_indices:
             reason = "there is a removal index but no removed_at"
-            fail(changes, "installations.csv", located.row, "removal_index_wh", reason)
+            column = index_column(REMOVAL, next(iter(value.removal_indices)))
+            fail(changes, "installations.csv", located.row, column, reason)
             return False
     elif value.removed_at <= value.installed_at:
         reason = "removed_at must be after installed_at"
@@ -203,7 +205,7 @@ def _is_sound(located: Located[Installation], changes: RegistryChanges) -> bool:
 def _plan_installation(
     located: Located[Installation], standing: Installation | None, changes: RegistryChanges
 ) -> None:
-    value = located.value
+    value = located.value if standing is None else _with_known_indices(located.value, standing)
     if standing is None:
         changes.installations.append(value)
     elif standing == value:
@@ -214,6 +216,19 @@ def _plan_installation(
         changes.closed.append(value)
     else:
         contradicted(changes, "installations.csv", located.row, standing, value)
+
+
+def _with_known_indices(value: Installation, standing: Installation) -> Installation:
+    """`value` with the stored indices of registers of which it says nothing.
+
+    A file may lack their columns.
+    """
+    removal = standing.removal_indices if value.removed_at is not None else {}
+    return replace(
+        value,
+        install_indices={**standing.install_indices, **value.install_indices},
+        removal_indices={**removal, **value.removal_indices},
+    )
 
 
 def _check_overlaps(

@@ -33,11 +33,17 @@ from collector.registry.values import (
     Transfer,
 )
 from contract.limits import ENERGY_MAX
-from contract.registers import IMPORT_ACTIVE
+from contract.registers import BILLING, BY_OBIS, IMPORT_ACTIVE, Kind
 
 # Registers of energy that prices are allocated to: the total, or the three rates.
 TOTAL = IMPORT_ACTIVE
 RATES = ("1-0:1.8.1", "1-0:1.8.2", "1-0:1.8.3")
+
+# Registers whose index is written down when a meter goes in or comes out (biên bản treo tháo).
+INDEXED = tuple(row.obis for row in BILLING if row.kind is Kind.CUMULATIVE)
+
+INSTALL = "install"
+REMOVAL = "removal"
 
 VOLT_MAX = 1_000_000
 COUNT_MAX = 1_000_000
@@ -149,6 +155,7 @@ def _of_meters(zone: str) -> dict[str, Form]:
                 "removed_at": Column(parse, optional=True, show=show_instant),
                 "install_index_wh": index,
                 "removal_index_wh": index,
+                **_other_indices(),
             },
             _installation,
             _installation_row,
@@ -254,28 +261,50 @@ def _show_yes(value: object) -> str:
     return "yes" if value else "no"
 
 
+def index_column(moment: str, register: str) -> str:
+    """The column of a register's index when a meter went in (`INSTALL`) or came out (`REMOVAL`)."""
+    field = "index_wh" if register == IMPORT_ACTIVE else BY_OBIS[register].field
+    return f"{moment}_{field}"
+
+
+def _other_indices() -> dict[str, Column]:
+    """Columns of the registers beside the total import: folders without them come back so."""
+    index = Column(partial(cells.integer, low=0, high=ENERGY_MAX), optional=True, added=True)
+    return {
+        index_column(moment, register): index
+        for register in INDEXED
+        if register != IMPORT_ACTIVE
+        for moment in (INSTALL, REMOVAL)
+    }
+
+
 def _installation(row: dict[str, Any]) -> Installation:
-    def indices(column: str) -> dict[str, int]:
-        return {} if row[column] is None else {IMPORT_ACTIVE: row[column]}
+    def indices(moment: str) -> dict[str, int]:
+        found = {register: row.get(index_column(moment, register)) for register in INDEXED}
+        return {register: value for register, value in found.items() if value is not None}
 
     return Installation(
         row["point"],
         row["meter"],
         row["installed_at"],
         row["removed_at"],
-        indices("install_index_wh"),
-        indices("removal_index_wh"),
+        indices(INSTALL),
+        indices(REMOVAL),
     )
 
 
 def _installation_row(value: Installation) -> dict[str, Any]:
+    indices = ((INSTALL, value.install_indices), (REMOVAL, value.removal_indices))
     return {
         "point": value.point,
         "meter": value.meter,
         "installed_at": value.installed_at,
         "removed_at": value.removed_at,
-        "install_index_wh": value.install_indices.get(IMPORT_ACTIVE),
-        "removal_index_wh": value.removal_indices.get(IMPORT_ACTIVE),
+        **{
+            index_column(moment, register): of_moment.get(register)
+            for register in INDEXED
+            for moment, of_moment in indices
+        },
     }
 
 
