@@ -168,6 +168,15 @@ class ContractRepository:
                 .values(to_at=row.to_at)
             )
 
+    def correct_contracts(self, rows: Iterable[Contract]) -> None:
+        """Put customer, beginning and end of contracts right; what they said must be kept."""
+        for row in rows:
+            self._connection.execute(
+                update(contracts)
+                .where(contracts.c.contract == row.contract)
+                .values(customer=row.customer, from_at=row.from_at, to_at=row.to_at)
+            )
+
     def add_terms(self, rows: Iterable[ContractTerms], *, corrected: bool = False) -> None:
         """Add terms; their contracts must be there."""
         values = [asdict(row) for row in rows]

@@ -4,6 +4,7 @@ It must not judge whether a change is allowed: that is `collector.registry`.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    delete,
     func,
     insert,
     or_,
@@ -47,6 +49,9 @@ _IMPORT_LOCK = 736_673
 
 _INSTALL = "install"
 _REMOVAL = "removal"
+
+# Before anything that a registry takes.
+_NEVER = datetime(1900, 1, 1, tzinfo=UTC)
 
 
 class RegistryRepository:
@@ -343,6 +348,52 @@ class RegistryRepository:
                 }
                 for row in rows
             ],
+        )
+
+    def correct_multipliers(self, rows: Iterable[Multiplier]) -> None:
+        """Put multipliers right; what they said before must have been kept."""
+        for row in rows:
+            self._connection.execute(
+                update(multipliers)
+                .where(multipliers.c.point == row.point, multipliers.c.from_at == row.from_at)
+                .values(
+                    numerator=row.ratio.numerator,
+                    denominator=row.ratio.denominator,
+                    index_side=row.index_side.value,
+                )
+            )
+
+    def correct_installations(self, rows: Sequence[Installation]) -> None:
+        """Put installations with their indices right; what they said before must be kept."""
+        numbers: list[int] = []
+        for row in rows:
+            found = self._connection.scalar(
+                select(installations.c.id).where(
+                    installations.c.point == row.point,
+                    installations.c.installed_at == (row.instead_of or row.installed_at),
+                )
+            )
+            assert found is not None, "only what is stored is corrected"
+            numbers.append(found)
+        # Out of the way first: one may begin when another began until now.
+        for number in numbers:
+            self._put_right(number, installed_at=_NEVER + timedelta(milliseconds=number))
+        for number, row in zip(numbers, rows, strict=True):
+            self._put_right(
+                number,
+                meter=row.meter,
+                installed_at=row.installed_at,
+                removed_at=row.removed_at,
+            )
+        self._connection.execute(
+            delete(installation_indices).where(installation_indices.c.installation.in_(numbers))
+        )
+        self._add_indices(rows, _INSTALL)
+        self._add_indices(rows, _REMOVAL)
+
+    def _put_right(self, number: int, **values: object) -> None:
+        self._connection.execute(
+            update(installations).where(installations.c.id == number).values(**values)
         )
 
     def _add_indices(self, rows: Iterable[Installation], moment: str) -> None:

@@ -72,6 +72,9 @@ NAMES_MAX = 500
 
 _INSTALL = "install"
 
+_Moments = tuple[dict[str, int], dict[str, int]]
+"""Indices by register, of going in and of coming out."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
@@ -225,20 +228,21 @@ class RegistryRows:
         if kind != "installations":
             return values
         indices = self._indices([row["id"] for row in rows])
+        none: _Moments = ({}, {})
         return [
             Installation(
                 value.point,
                 value.meter,
                 value.installed_at,
                 value.removed_at,
-                *indices.get(row["id"], ({}, {})),
+                *indices.get(row["id"], none),
             )
             for row, value in zip(rows, values, strict=True)
         ]
 
-    def _indices(self, numbers: Collection[int]) -> dict[int, tuple[dict[str, int], ...]]:
+    def _indices(self, numbers: Collection[int]) -> dict[int, _Moments]:
         c = installation_indices.c
-        found: dict[int, tuple[dict[str, int], ...]] = {}
+        found: dict[int, _Moments] = {}
         query = select(c.installation, c.moment, c.register, c.value).where(
             c.installation.in_(numbers)
         )

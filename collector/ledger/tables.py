@@ -137,6 +137,18 @@ multipliers = Table(
     Column("index_side", String(16), nullable=False, server_default="secondary"),
 )
 
+# What corrected installations, multipliers and contracts said before, as JSON of their columns.
+replaced_rows = Table(
+    "replaced_rows",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("began", Instant, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("replaced_at", Instant, nullable=False, index=True),
+    Column("row", Text, nullable=False),
+)
+
 # A point moved to another station; before the first it is where `points` says.
 transfers = Table(
     "transfers",

@@ -28,6 +28,7 @@ from collector.registry.contract_values import (
     ContractTerms,
     Membership,
 )
+from collector.registry.rows import REPLACED
 from collector.registry.values import Point, Registry
 from contract.registers import BY_OBIS, IMPORT_ACTIVE
 
@@ -93,6 +94,7 @@ def point_history(ledger: Ledger, point: str, zone: str) -> list[HistoryEntry]:
         *_places(registry, point),
         *_meters(ledger, registry, point),
         *_contracts(contracts, zone),
+        *_replaced(ledger, point, contracts),
     ]
     return sorted(entries, key=lambda entry: entry.at or _BEFORE_ALL)
 
@@ -141,6 +143,18 @@ def _meters(ledger: Ledger, registry: Registry, point: str) -> Iterator[HistoryE
         due = f", calibration due {seen.calibration_due}" if seen.calibration_due else ""
         seals = f", seals {' '.join(seen.seals)}" if seen.seals else ""
         yield HistoryEntry(seen.inspected_at, "inspection", f"{seen.meter}{due}{seals}")
+
+
+def _replaced(ledger: Ledger, point: str, contracts: ContractRegistry) -> Iterator[HistoryEntry]:
+    """What corrections took the place of, at the instant of the correction."""
+    names = {"installations": [point], "multipliers": [point], "contracts": contracts.contracts}
+    with ledger.read() as uow:
+        found = [row for kind in REPLACED for row in uow.replaced_rows.of(kind, names[kind])]
+    for row in found:
+        cells = ", ".join(
+            f"{column} {cell}" for column, cell in row.row.items() if cell is not None
+        )
+        yield HistoryEntry(row.replaced_at, "corrected", f"{row.kind} said until then: {cells}")
 
 
 def _indices(indices: Mapping[str, int]) -> str:

@@ -87,6 +87,7 @@ def plan_changes(
         {(row.point, row.from_at): row for row in stored.multipliers},
         lambda value: (value.point, value.from_at),
         changes,
+        correctable=True,
     )
     changes.transfers = added(
         "transfers.csv",
@@ -174,11 +175,15 @@ def _plan_installations(
     seen: dict[tuple[str, datetime], int] = {}
     for located in rows:
         value = located.value
-        key = (value.point, value.installed_at)
+        key = (value.point, value.instead_of or value.installed_at)
         first = seen.setdefault(key, located.row)
         if first != located.row:
             reason = f"the same point and instant as row {first}"
             fail(changes, "installations.csv", located.row, "installed_at", reason)
+            continue
+        if value.instead_of is not None and not (changes.correcting and key in standing):
+            reason = "only the correction of an installation that is stored says instead of what"
+            fail(changes, "installations.csv", located.row, "instead_of", reason)
             continue
         if _is_sound(located, changes):
             _plan_installation(located, standing.get(key), changes)
@@ -214,6 +219,8 @@ def _plan_installation(
         value, removed_at=None, removal_indices={}
     ):
         changes.closed.append(value)
+    elif changes.correcting:
+        changes.corrected.setdefault("installations", []).append(value)
     else:
         contradicted(changes, "installations.csv", located.row, standing, value)
 

@@ -156,6 +156,7 @@ def _of_meters(zone: str) -> dict[str, Form]:
                 "install_index_wh": index,
                 "removal_index_wh": index,
                 **_other_indices(),
+                "instead_of": Column(parse, optional=True, added=True, show=show_instant),
             },
             _installation,
             _installation_row,
@@ -290,6 +291,7 @@ def _installation(row: dict[str, Any]) -> Installation:
         row["removed_at"],
         indices(INSTALL),
         indices(REMOVAL),
+        row.get("instead_of"),
     )
 
 
@@ -305,6 +307,7 @@ def _installation_row(value: Installation) -> dict[str, Any]:
             for register in INDEXED
             for moment, of_moment in indices
         },
+        "instead_of": None,
     }
 
 

@@ -142,6 +142,8 @@ def _facts(stored: object, given: object) -> Iterator[tuple[str, object, object]
     """Column by column what is stored and what is said."""
     for field_ in fields(stored):  # type: ignore[arg-type]
         name = field_.name
+        if not field_.compare:
+            continue
         was, said = getattr(stored, name), getattr(given, name)
         if name in _MOMENTS:
             for register in INDEXED:

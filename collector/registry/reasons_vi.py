@@ -70,6 +70,9 @@ REASONS = {
     "{} {} would be in two installations at once from {}: give the earlier one its removed_at": (
         "{0} {1} sẽ có hai lần lắp đặt cùng lúc từ {2}: ghi removed_at cho lần trước"
     ),
+    "only the correction of an installation that is stored says instead of what": (
+        "chỉ khi sửa một lần lắp đặt đã lưu mới ghi instead_of"
+    ),
     "to_at must be after from_at": "to_at phải sau from_at",
     "point {} would have two contracts at once from {}: give {} its to_at": (
         "điểm đo {0} sẽ có hai hợp đồng cùng lúc từ {1}: ghi to_at cho {2}"

@@ -87,6 +87,8 @@ class Installation:
     """A meter at a point from `installed_at` up to, not including, `removed_at` (None: still).
 
     The indices are what was read on the spot when it went in and when it came out, by register.
+    `instead_of` is said by a correction alone, and stored nowhere: the `installed_at` that was
+    wrong, under which the installation is stored.
     """
 
     point: str
@@ -95,6 +97,7 @@ class Installation:
     removed_at: datetime | None = None
     install_indices: Mapping[str, int] = field(default_factory=dict)
     removal_indices: Mapping[str, int] = field(default_factory=dict)
+    instead_of: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

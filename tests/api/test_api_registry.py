@@ -133,7 +133,8 @@ def test_kinds_say_their_columns(clerk: Clerk) -> None:
     }
     assert len(kinds) == 14
     assert kinds["multipliers"]["dated"]
-    assert not kinds["multipliers"]["correctable"]
+    assert kinds["multipliers"]["correctable"]
+    assert not kinds["points"]["correctable"]
     columns = {row["column"]: row for row in kinds["terms"]["columns"]}
     assert (columns["from_at"]["key"], columns["voltage_v"]["optional"]) == (True, False)
 
@@ -259,10 +260,20 @@ def test_a_correction_has_a_reason_and_says_what_it_touches(clerk: Clerk) -> Non
     assert entry["reason"] == "quota was typed wrongly"
     (was,) = entry["changed"]
     assert (was["old"]["households"], was["new"]["households"]) == (None, 2)
-    # What was billed from stays.
     path = f"installations/{POINT}"
+    done = clerk.send(
+        "PATCH", path,
+        {"instead_of": "2025-12-01", "installed_at": "2025-12-02", "install_index_wh": 5},
+        If_Match=clerk.tag(path), reason="read and dated wrongly",
+    )  # fmt: skip
+    assert (done["corrected"], done["touched"]["from_at"]) == (1, "2025-11-30T17:00:00Z")
+    (row,) = clerk.rows(path)
+    assert (row["installed_at"], row["install_index_wh"]) == ("2025-12-01T17:00:00Z", 5)
+    assert (row["meter"], row["instead_of"]) == (METER, None)
+    # What has no dates stays.
+    path = f"points/{POINT}"
     refused = clerk.send(
-        "PATCH", path, {"installed_at": "2025-12-01", "install_index_wh": 5},
+        "PATCH", path, {"role": "business"},
         If_Match=clerk.tag(path), reason="read wrongly", status=422,
     )  # fmt: skip
     assert "not corrected" in refused["detail"]
