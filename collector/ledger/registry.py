@@ -4,6 +4,7 @@ It must not judge whether a change is allowed: that is `collector.registry`.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -30,8 +31,10 @@ from collector.ledger.tables import (
     points,
     stations,
     transfers,
+    transformers,
 )
 from collector.registry.values import (
+    HeadSide,
     IndexSide,
     Installation,
     Meter,
@@ -42,6 +45,7 @@ from collector.registry.values import (
     Station,
     StationKind,
     Transfer,
+    Transformers,
 )
 
 # Any number that nothing else locks (the migration's is in `unit_of_work`).
@@ -75,6 +79,7 @@ class RegistryRepository:
             installations=tuple(self.installations(station)),
             multipliers=tuple(self.multipliers(station)),
             transfers=tuple(self.transfers(station)),
+            transformers=tuple(self.transformers(station)),
         )
 
     def load_point(self, point: str) -> Registry:
@@ -222,6 +227,27 @@ class RegistryRepository:
         found = (Transfer(*row) for row in self._connection.execute(query).all())
         # The last version of each is what holds.
         return list({(row.point, row.from_at): row for row in found}.values())
+
+    def transformers(self, station: str | None = None) -> list[Transformers]:
+        """Transformers by station, then by instant: all, or those of one station."""
+        c = transformers.c
+        query = select(
+            c.station, c.from_at, c.head_side, c.rated_kva, c.no_load_loss_w, c.load_loss_w,
+            c.short_circuit_hundredths, c.count,
+        ).order_by(c.station, c.from_at, c.version)  # fmt: skip
+        if station is not None:
+            query = query.where(c.station == station)
+        found = (
+            Transformers(*row[:2], HeadSide(row.head_side), *row[3:])
+            for row in self._connection.execute(query).all()
+        )
+        return list({(row.station, row.from_at): row for row in found}.values())
+
+    def add_transformers(self, rows: Iterable[Transformers], *, corrected: bool = False) -> None:
+        """Add transformers, or their next versions; stations must be there."""
+        values = [asdict(row) | {"head_side": row.head_side.value} for row in rows]
+        key = ("station", "from_at")
+        add_versions(self._connection, transformers, values, key, corrected=corrected)
 
     def add_stations(self, rows: Iterable[Station]) -> None:
         """Add stations that are not there yet."""

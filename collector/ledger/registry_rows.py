@@ -43,6 +43,7 @@ from collector.ledger.tables import (
     snapshots,
     stations,
     transfers,
+    transformers,
 )
 from collector.registry.contract_values import (
     Allocation,
@@ -56,6 +57,7 @@ from collector.registry.contract_values import (
 )
 from collector.registry.rows import KEYS
 from collector.registry.values import (
+    HeadSide,
     IndexSide,
     Installation,
     Meter,
@@ -65,6 +67,7 @@ from collector.registry.values import (
     Station,
     StationKind,
     Transfer,
+    Transformers,
 )
 
 # By more names than this is not searched: what rests on them is found by the period alone.
@@ -97,6 +100,11 @@ def _station(row: Mapping[str, Any]) -> Station:
     return Station(**{**row, "kind": None if kind is None else StationKind(kind)})
 
 
+def _transformers(row: Mapping[str, Any]) -> Transformers:
+    facts = {name: value for name, value in row.items() if name != "version"}
+    return Transformers(**{**facts, "head_side": HeadSide(row["head_side"])})
+
+
 def _point(row: Mapping[str, Any]) -> Point:
     return Point(**{**row, "role": Role(row["role"])})
 
@@ -121,6 +129,7 @@ def _installation(row: Mapping[str, Any]) -> Installation:
 
 _KINDS: Mapping[str, _Kind] = {
     "stations": _Kind(stations, _station),
+    "transformers": _Kind(transformers, _transformers),
     "points": _Kind(points, _point),
     "transfers": _Kind(transfers, _plain(Transfer)),
     "meters": _Kind(meters, _plain(Meter)),

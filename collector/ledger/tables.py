@@ -137,6 +137,21 @@ multipliers = Table(
     Column("index_side", String(16), nullable=False, server_default="secondary"),
 )
 
+# From `from_at` on, until the station's next row; the newest version of a row is what holds.
+transformers = Table(
+    "transformers",
+    metadata,
+    Column("station", ForeignKey("stations.station"), primary_key=True),
+    Column("from_at", Instant, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("head_side", String(16), nullable=False),
+    Column("rated_kva", Integer),
+    Column("no_load_loss_w", Integer),
+    Column("load_loss_w", Integer),
+    Column("short_circuit_hundredths", Integer),
+    Column("count", Integer, nullable=False),
+)
+
 # What corrected installations, multipliers and contracts said before, as JSON of their columns.
 replaced_rows = Table(
     "replaced_rows",

@@ -88,6 +88,7 @@ def _taken(ledger: Ledger, target: str, actor: str, now: datetime, zone: str) ->
         registry, contracts = uow.registry.load(), uow.contracts.load()
     values: dict[str, Iterable[Any]] = {
         "stations": _sorted(registry.stations.values(), "station"),
+        "transformers": _sorted(registry.transformers, "station", "from_at"),
         "points": _sorted(registry.points.values(), "point"),
         "transfers": _sorted(registry.transfers, "point", "from_at"),
         "meters": _sorted(registry.meters.values(), "meter"),

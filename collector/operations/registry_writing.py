@@ -107,6 +107,7 @@ def write(
     registry, contracts = uow.registry, uow.contracts
     registry.add_stations(changes.stations)
     registry.complete_stations(changes.completed_stations)
+    registry.add_transformers(changes.transformers)
     registry.add_points(changes.points)
     registry.add_transfers(changes.transfers)
     registry.complete_meters(changes.completed_meters)
@@ -124,6 +125,7 @@ def write(
     contracts.add_reading_days(changes.reading_days)
     contracts.add_memberships(changes.memberships)
     writers: dict[str, Callable[..., None]] = {
+        "transformers": registry.add_transformers,
         "transfers": registry.add_transfers,
         "inspections": contracts.add_inspections,
         "terms": contracts.add_terms,

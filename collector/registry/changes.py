@@ -22,6 +22,7 @@ from collector.registry.planning import (
     fail,
 )
 from collector.registry.values import (
+    HeadSide,
     IndexSide,
     Installation,
     Multiplier,
@@ -30,6 +31,7 @@ from collector.registry.values import (
     Role,
     StationKind,
     Transfer,
+    Transformers,
 )
 
 
@@ -71,6 +73,7 @@ def plan_changes(
     stations = {*stored.stations, *(row.value.station for row in files.stations)}
     points = {*stored.points, *(row.value.point for row in files.points)}
     meters = {*stored.meters, *(row.value.meter for row in files.meters)}
+    check_known("transformers.csv", "station", files.transformers, stations, changes)
     check_known("points.csv", "station", files.points, stations, changes)
     check_known("installations.csv", "point", files.installations, points, changes)
     check_known("installations.csv", "meter", files.installations, meters, changes)
@@ -98,6 +101,7 @@ def plan_changes(
         correctable=True,
     )
     _check_transfers(stored, files, changes)
+    _plan_transformers(stored, files.transformers, changes)
     plan_contracts(contracts or ContractRegistry(), files, points, price_groups, changes)
     changes.warnings = [*_warnings(stored, changes), *changes.warnings]
     changes.errors.sort()
@@ -131,6 +135,25 @@ def _is_circle(point: str, parents: Mapping[str, str | None]) -> bool:
         above = parents.get(above)
     # A circle further up is the error of the rows that make it.
     return above == point
+
+
+def _plan_transformers(
+    stored: Registry, rows: Sequence[Located[Transformers]], changes: RegistryChanges
+) -> None:
+    """Where the head is on the MV side, their loss is the station's: it must be computable."""
+    for located in rows:
+        for name in ("rated_kva", "no_load_loss_w", "load_loss_w"):
+            if located.value.head_side is HeadSide.MV and getattr(located.value, name) is None:
+                reason = "a head on the MV side needs the transformers' rating and losses"
+                fail(changes, "transformers.csv", located.row, name, reason)
+    changes.transformers = added(
+        "transformers.csv",
+        rows,
+        {(row.station, row.from_at): row for row in stored.transformers},
+        lambda value: (value.station, value.from_at),
+        changes,
+        correctable=True,
+    )
 
 
 def _check_sides(rows: Sequence[Located[Multiplier]], changes: RegistryChanges) -> None:

@@ -30,6 +30,7 @@ from collector.registry.values import (
     Point,
     Station,
     Transfer,
+    Transformers,
 )
 
 # Far above any utility's registry; a larger file is not one.
@@ -74,6 +75,7 @@ class RegistryFiles:
     """What the files say, and everything that is wrong with them taken by themselves."""
 
     stations: Sequence[Located[Station]] = ()
+    transformers: Sequence[Located[Transformers]] = ()
     points: Sequence[Located[Point]] = ()
     meters: Sequence[Located[Meter]] = ()
     installations: Sequence[Located[Installation]] = ()

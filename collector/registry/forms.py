@@ -4,7 +4,7 @@ One description serves reading and writing. It must not know whole files, nor wh
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fractions import Fraction
 from functools import partial
@@ -22,6 +22,7 @@ from collector.registry.contract_values import (
     ReadingDays,
 )
 from collector.registry.values import (
+    HeadSide,
     IndexSide,
     Installation,
     Meter,
@@ -31,6 +32,7 @@ from collector.registry.values import (
     Station,
     StationKind,
     Transfer,
+    Transformers,
 )
 from contract.limits import ENERGY_MAX
 from contract.registers import BILLING, BY_OBIS, IMPORT_ACTIVE, Kind
@@ -47,6 +49,10 @@ REMOVAL = "removal"
 
 VOLT_MAX = 1_000_000
 COUNT_MAX = 1_000_000
+# As in a losses file; a station has one transformer, or a few.
+KVA_MAX = 100_000
+LOSS_MAX = 1_000_000
+COUNT_OF_STATION_MAX = 20
 WATT_MAX = 10**12
 # As in a bill: more than the country uses in a year.
 KWH_MAX = 10**12
@@ -102,10 +108,8 @@ def forms(zone: str) -> dict[str, Form]:
 
 def _of_meters(zone: str) -> dict[str, Form]:
     show_instant = partial(_show_instant, zone=zone)
-    parse = partial(cells.instant, zone=zone)
-    instant = Column(parse, show=show_instant)
+    instant = Column(partial(cells.instant, zone=zone), show=show_instant)
     day_start = Column(partial(cells.midnight, zone=zone), show=show_instant)
-    index = Column(partial(cells.integer, low=0, high=ENERGY_MAX), optional=True)
     name = Column(cells.name)
     text = Column(cells.free_text)
     int32 = partial(cells.integer, low=1, high=cells.INT32_MAX)
@@ -122,6 +126,7 @@ def _of_meters(zone: str) -> dict[str, Form]:
                 "feeder": Column(cells.name, optional=True, added=True),
             },
         ),
+        "transformers.csv": _transformers(day_start),
         "points.csv": _plain(
             Point,
             {
@@ -147,20 +152,7 @@ def _of_meters(zone: str) -> dict[str, Form]:
                 ),
             },
         ),
-        "installations.csv": Form(
-            {
-                "point": name,
-                "meter": name,
-                "installed_at": instant,
-                "removed_at": Column(parse, optional=True, show=show_instant),
-                "install_index_wh": index,
-                "removal_index_wh": index,
-                **_other_indices(),
-                "instead_of": Column(parse, optional=True, added=True, show=show_instant),
-            },
-            _installation,
-            _installation_row,
-        ),
+        "installations.csv": _installations(instant),
         "multipliers.csv": Form(
             {
                 "point": name,
@@ -182,6 +174,47 @@ def _of_meters(zone: str) -> dict[str, Form]:
             seals=(),
         ),
     }
+
+
+def _installations(instant: Column) -> Form:
+    name = Column(cells.name)
+    index = Column(partial(cells.integer, low=0, high=ENERGY_MAX), optional=True)
+    columns = {
+        "point": name,
+        "meter": name,
+        "installed_at": instant,
+        "removed_at": replace(instant, optional=True),
+        "install_index_wh": index,
+        "removal_index_wh": index,
+        **_other_indices(),
+        "instead_of": replace(instant, optional=True, added=True),
+    }
+    return Form(columns, _installation, _installation_row)
+
+
+def _transformers(day_start: Column) -> Form:
+    watts = Column(partial(cells.integer, low=0, high=LOSS_MAX), optional=True)
+    columns = {
+        "station": Column(cells.name),
+        "from_at": day_start,
+        "head_side": Column(partial(cells.choice, HeadSide)),
+        "rated_kva": Column(partial(cells.integer, low=1, high=KVA_MAX), optional=True),
+        "no_load_loss_w": watts,
+        "load_loss_w": watts,
+        "short_circuit_percent": Column(cells.percent, optional=True, show=cells.percent_text),
+        "count": Column(partial(cells.integer, low=1, high=COUNT_OF_STATION_MAX), optional=True),
+    }
+    plain = {name: name for name in columns} | {"short_circuit_percent": "short_circuit_hundredths"}
+
+    def build(row: dict[str, Any]) -> Transformers:
+        row = {**row, "count": row["count"] or 1}
+        return Transformers(**{field: row[column] for column, field in plain.items()})
+
+    def take(value: Transformers) -> dict[str, Any]:
+        row = {column: getattr(value, field) for column, field in plain.items()}
+        return {**row, "count": None if value.rated_kva is None else value.count}
+
+    return Form(columns, build, take)
 
 
 def _of_contracts(zone: str) -> dict[str, Form]:

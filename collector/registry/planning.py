@@ -22,7 +22,15 @@ from collector.registry.contract_values import (
 )
 from collector.registry.files import Located, RowError
 from collector.registry.forms import INDEXED, INSTALL, REMOVAL, index_column
-from collector.registry.values import Installation, Meter, Multiplier, Point, Station, Transfer
+from collector.registry.values import (
+    Installation,
+    Meter,
+    Multiplier,
+    Point,
+    Station,
+    Transfer,
+    Transformers,
+)
 
 _Value = TypeVar("_Value")
 
@@ -30,6 +38,7 @@ _Value = TypeVar("_Value")
 _COLUMNS = {
     "ratio": "multiplier",
     "percent_hundredths": "percent",
+    "short_circuit_hundredths": "short_circuit_percent",
 }
 
 
@@ -41,6 +50,7 @@ class RegistryChanges:
     """What to write, or why nothing may be written. `warnings` do not stand in the way."""
 
     stations: list[Station] = field(default_factory=list)
+    transformers: list[Transformers] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     meters: list[Meter] = field(default_factory=list)
     installations: list[Installation] = field(default_factory=list)
@@ -149,7 +159,7 @@ def _facts(stored: object, given: object) -> Iterator[tuple[str, object, object]
             for register in INDEXED:
                 column = index_column(_MOMENTS[name], register)
                 yield column, was.get(register), said.get(register)
-        elif name == "percent_hundredths":
+        elif name.endswith("_hundredths"):
             was, said = (None if one is None else percent_text(one) for one in (was, said))
             yield _COLUMNS[name], was, said
         else:

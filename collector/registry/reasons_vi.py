@@ -73,6 +73,9 @@ REASONS = {
     "only the correction of an installation that is stored says instead of what": (
         "chỉ khi sửa một lần lắp đặt đã lưu mới ghi instead_of"
     ),
+    "a head on the MV side needs the transformers' rating and losses": (
+        "công tơ tổng đặt phía trung áp cần công suất và tổn thất của máy biến áp"
+    ),
     "to_at must be after from_at": "to_at phải sau from_at",
     "point {} would have two contracts at once from {}: give {} its to_at": (
         "điểm đo {0} sẽ có hai hợp đồng cùng lúc từ {1}: ghi to_at cho {2}"

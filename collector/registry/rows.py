@@ -21,6 +21,7 @@ Row = Mapping[str, Cell]
 # What makes a row the one it is; the first of them is the name under which rows are asked for.
 KEYS: Mapping[str, tuple[str, ...]] = {
     "stations": ("station",),
+    "transformers": ("station", "from_at"),
     "points": ("point",),
     "transfers": ("point", "from_at"),
     "meters": ("meter",),
@@ -42,8 +43,8 @@ PERSONAL = "customers"
 # Their rows may be put right under the same name and instant; what they replace is kept.
 CORRECTABLE = frozenset(
     {
-        "transfers", "installations", "multipliers", "inspections", "contracts", "terms",
-        "allocations", "reading_days", "memberships",
+        "transformers", "transfers", "installations", "multipliers", "inspections", "contracts",
+        "terms", "allocations", "reading_days", "memberships",
     }
 )  # fmt: skip
 

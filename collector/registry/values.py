@@ -122,6 +122,31 @@ class Transfer:
     station: str
 
 
+class HeadSide(StrEnum):
+    """On which side of the transformers a station's head meter is."""
+
+    LV = "lv"  # the transformers are upstream of it: their losses are not in the station's
+    MV = "mv"
+
+
+@dataclass(frozen=True, slots=True)
+class Transformers:
+    """The transformers of a station and the side of its head meter, until its next row.
+
+    `count` of the same, each with `rated_kva`, its losses in W at no load (P0) and at rated current
+    (Pk), and its short-circuit voltage (uk) in hundredths of a per cent.
+    """
+
+    station: str
+    from_at: datetime
+    head_side: HeadSide
+    rated_kva: int | None = None
+    no_load_loss_w: int | None = None
+    load_loss_w: int | None = None
+    short_circuit_hundredths: int | None = None
+    count: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Registry:
     """All of it, or one station's part."""
@@ -132,3 +157,4 @@ class Registry:
     installations: tuple[Installation, ...] = ()
     multipliers: tuple[Multiplier, ...] = ()
     transfers: tuple[Transfer, ...] = ()
+    transformers: tuple[Transformers, ...] = ()

@@ -1,4 +1,4 @@
-"""What corrected rows of the registry said before.
+"""What corrected rows of the registry said before; the transformers of stations.
 
 It is the history of a released schema and never changes; `tables.py` describes today's.
 """
@@ -12,10 +12,11 @@ branch_labels = None
 depends_on = None
 
 _TABLE = "replaced_rows"
+_TRANSFORMERS = "transformers"
 
 
 def upgrade() -> None:
-    """Add the table, and have the database refuse to change it."""
+    """Add the tables, and have the database refuse to change them."""
     op.create_table(
         _TABLE,
         sa.Column("kind", sa.String(16), nullable=False),
@@ -27,14 +28,36 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("kind", "name", "began", "version", name=op.f(f"pk_{_TABLE}")),
     )
     op.create_index(op.f("ix_replaced_rows_replaced_at"), _TABLE, ["replaced_at"])
+    op.create_table(
+        _TRANSFORMERS,
+        sa.Column("station", sa.String(64), nullable=False),
+        sa.Column("from_at", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("head_side", sa.String(16), nullable=False),
+        sa.Column("rated_kva", sa.Integer(), nullable=True),
+        sa.Column("no_load_loss_w", sa.Integer(), nullable=True),
+        sa.Column("load_loss_w", sa.Integer(), nullable=True),
+        sa.Column("short_circuit_hundredths", sa.Integer(), nullable=True),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["station"], ["stations.station"], name=op.f("fk_transformers_station_stations")
+        ),
+        sa.PrimaryKeyConstraint("station", "from_at", "version", name=op.f("pk_transformers")),
+    )
+    for table in (_TABLE, _TRANSFORMERS):
+        _keep(table)
+
+
+def _keep(table: str) -> None:
+    """Have the database refuse to change what is there."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute(
-            f"CREATE TRIGGER {_TABLE}_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON {_TABLE} "
+            f"CREATE TRIGGER {table}_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
             "FOR EACH STATEMENT EXECUTE FUNCTION songlo_refuse_change()"
         )
         return
     for action in ("UPDATE", "DELETE"):
         op.execute(
-            f"CREATE TRIGGER {_TABLE}_no_{action.lower()} BEFORE {action} ON {_TABLE} BEGIN "
-            f"SELECT RAISE(ABORT, '{_TABLE} never change: {action} refused'); END"
+            f"CREATE TRIGGER {table}_no_{action.lower()} BEFORE {action} ON {table} BEGIN "
+            f"SELECT RAISE(ABORT, '{table} never change: {action} refused'); END"
         )
