@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from collector.ledger.contracts import add_versions
 from collector.ledger.tables import (
+    areas,
     installation_indices,
     installations,
     meters,
@@ -34,6 +35,8 @@ from collector.ledger.tables import (
     transformers,
 )
 from collector.registry.values import (
+    Area,
+    AreaKind,
     HeadSide,
     IndexSide,
     Installation,
@@ -80,6 +83,7 @@ class RegistryRepository:
             multipliers=tuple(self.multipliers(station)),
             transfers=tuple(self.transfers(station)),
             transformers=tuple(self.transformers(station)),
+            areas=tuple(self.areas()),
         )
 
     def load_point(self, point: str) -> Registry:
@@ -227,6 +231,20 @@ class RegistryRepository:
         found = (Transfer(*row) for row in self._connection.execute(query).all())
         # The last version of each is what holds.
         return list({(row.point, row.from_at): row for row in found}.values())
+
+    def areas(self) -> list[Area]:
+        """Units, communes and feeders by kind and code."""
+        c = areas.c
+        query = select(c.kind, c.code, c.name).order_by(c.kind, c.code, c.version)
+        found = (
+            Area(AreaKind(kind), code, name) for kind, code, name in self._connection.execute(query)
+        )
+        return list({(row.kind, row.code): row for row in found}.values())
+
+    def add_areas(self, rows: Iterable[Area], *, corrected: bool = False) -> None:
+        """Add units, communes and feeders, or their next versions."""
+        values = [asdict(row) | {"kind": row.kind.value} for row in rows]
+        add_versions(self._connection, areas, values, ("kind", "code"), corrected=corrected)
 
     def transformers(self, station: str | None = None) -> list[Transformers]:
         """Transformers by station, then by instant: all, or those of one station."""

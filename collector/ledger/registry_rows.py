@@ -28,6 +28,7 @@ from collector.ledger.billing_tables import billing_exports, billing_lines, bill
 from collector.ledger.contracts import stored_days, stored_seals
 from collector.ledger.tables import (
     allocations,
+    areas,
     books,
     contract_terms,
     contracts,
@@ -57,6 +58,8 @@ from collector.registry.contract_values import (
 )
 from collector.registry.rows import KEYS
 from collector.registry.values import (
+    Area,
+    AreaKind,
     HeadSide,
     IndexSide,
     Installation,
@@ -95,6 +98,10 @@ def _plain(kind: type) -> Callable[[Mapping[str, Any]], Any]:
     return lambda row: kind(**{name: value for name, value in row.items() if name != "version"})
 
 
+def _area(row: Mapping[str, Any]) -> Area:
+    return Area(AreaKind(row["kind"]), row["code"], row["name"])
+
+
 def _station(row: Mapping[str, Any]) -> Station:
     kind = row["kind"]
     return Station(**{**row, "kind": None if kind is None else StationKind(kind)})
@@ -128,6 +135,7 @@ def _installation(row: Mapping[str, Any]) -> Installation:
 
 
 _KINDS: Mapping[str, _Kind] = {
+    "areas": _Kind(areas, _area),
     "stations": _Kind(stations, _station),
     "transformers": _Kind(transformers, _transformers),
     "points": _Kind(points, _point),

@@ -71,6 +71,16 @@ metadata = MetaData(
 
 # --- registry ---------------------------------------------------------------------------------
 
+# What codes of stations stand for; the newest version of a row is what holds.
+areas = Table(
+    "areas",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("code", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+)
+
 stations = Table(
     "stations",
     metadata,

@@ -87,6 +87,7 @@ def _taken(ledger: Ledger, target: str, actor: str, now: datetime, zone: str) ->
     with ledger.read() as uow:
         registry, contracts = uow.registry.load(), uow.contracts.load()
     values: dict[str, Iterable[Any]] = {
+        "areas": _sorted(registry.areas, "kind", "code"),
         "stations": _sorted(registry.stations.values(), "station"),
         "transformers": _sorted(registry.transformers, "station", "from_at"),
         "points": _sorted(registry.points.values(), "point"),

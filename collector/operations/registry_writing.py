@@ -105,6 +105,7 @@ def write(
     # A corrected end makes room for what begins there.
     _write_replacing(uow, changes)
     registry, contracts = uow.registry, uow.contracts
+    registry.add_areas(changes.areas)
     registry.add_stations(changes.stations)
     registry.complete_stations(changes.completed_stations)
     registry.add_transformers(changes.transformers)
@@ -125,6 +126,7 @@ def write(
     contracts.add_reading_days(changes.reading_days)
     contracts.add_memberships(changes.memberships)
     writers: dict[str, Callable[..., None]] = {
+        "areas": registry.add_areas,
         "transformers": registry.add_transformers,
         "transfers": registry.add_transfers,
         "inspections": contracts.add_inspections,

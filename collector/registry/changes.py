@@ -22,6 +22,7 @@ from collector.registry.planning import (
     fail,
 )
 from collector.registry.values import (
+    AreaKind,
     HeadSide,
     IndexSide,
     Installation,
@@ -101,6 +102,7 @@ def plan_changes(
         correctable=True,
     )
     _check_transfers(stored, files, changes)
+    _plan_areas(stored, files, changes)
     _plan_transformers(stored, files.transformers, changes)
     plan_contracts(contracts or ContractRegistry(), files, points, price_groups, changes)
     changes.warnings = [*_warnings(stored, changes), *changes.warnings]
@@ -135,6 +137,35 @@ def _is_circle(point: str, parents: Mapping[str, str | None]) -> bool:
         above = parents.get(above)
     # A circle further up is the error of the rows that make it.
     return above == point
+
+
+def _plan_areas(stored: Registry, files: RegistryFiles, changes: RegistryChanges) -> None:
+    """Once there is a list of units, communes or feeders, stations name what is on it."""
+    changes.areas = added(
+        "areas.csv",
+        files.areas,
+        {(row.kind, row.code): row for row in stored.areas},
+        lambda value: (value.kind, value.code),
+        changes,
+        correctable=True,
+    )
+    known: dict[AreaKind, set[str]] = {}
+    for area in (*stored.areas, *changes.areas):
+        known.setdefault(area.kind, set()).add(area.code)
+    for kind, codes in known.items():
+        said = {name: getattr(row, kind) for name, row in stored.stations.items()}
+        for located in files.stations:
+            code = getattr(located.value, kind)
+            # What is stored may be older than the list.
+            if code not in {None, said.get(located.value.station)} and code not in codes:
+                reason = f"{code!r} is not known: add it to areas.csv"
+                fail(changes, "stations.csv", located.row, kind, reason)
+        if any(area.kind is kind for area in changes.areas):
+            changes.warnings += [
+                f"station {name} has the {kind.value} {code}, which areas.csv does not have"
+                for name, code in sorted(said.items())
+                if code is not None and code not in codes
+            ]
 
 
 def _plan_transformers(

@@ -24,6 +24,7 @@ from collector.registry.contract_values import (
 from collector.registry.forms import Form, forms
 from collector.registry.reasons_vi import in_vietnamese
 from collector.registry.values import (
+    Area,
     Installation,
     Meter,
     Multiplier,
@@ -74,6 +75,7 @@ class Located(Generic[_Value]):
 class RegistryFiles:
     """What the files say, and everything that is wrong with them taken by themselves."""
 
+    areas: Sequence[Located[Area]] = ()
     stations: Sequence[Located[Station]] = ()
     transformers: Sequence[Located[Transformers]] = ()
     points: Sequence[Located[Point]] = ()

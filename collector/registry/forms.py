@@ -22,6 +22,8 @@ from collector.registry.contract_values import (
     ReadingDays,
 )
 from collector.registry.values import (
+    Area,
+    AreaKind,
     HeadSide,
     IndexSide,
     Installation,
@@ -114,6 +116,10 @@ def _of_meters(zone: str) -> dict[str, Form]:
     text = Column(cells.free_text)
     int32 = partial(cells.integer, low=1, high=cells.INT32_MAX)
     return {
+        "areas.csv": _plain(
+            Area,
+            {"kind": Column(partial(cells.choice, AreaKind)), "code": name, "name": text},
+        ),
         "stations.csv": _plain(
             Station,
             {

@@ -23,6 +23,7 @@ from collector.registry.contract_values import (
 from collector.registry.files import Located, RowError
 from collector.registry.forms import INDEXED, INSTALL, REMOVAL, index_column
 from collector.registry.values import (
+    Area,
     Installation,
     Meter,
     Multiplier,
@@ -49,6 +50,7 @@ _MOMENTS = {"install_indices": INSTALL, "removal_indices": REMOVAL}
 class RegistryChanges:
     """What to write, or why nothing may be written. `warnings` do not stand in the way."""
 
+    areas: list[Area] = field(default_factory=list)
     stations: list[Station] = field(default_factory=list)
     transformers: list[Transformers] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)

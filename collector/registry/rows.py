@@ -20,6 +20,7 @@ Row = Mapping[str, Cell]
 
 # What makes a row the one it is; the first of them is the name under which rows are asked for.
 KEYS: Mapping[str, tuple[str, ...]] = {
+    "areas": ("kind", "code"),
     "stations": ("station",),
     "transformers": ("station", "from_at"),
     "points": ("point",),
@@ -43,8 +44,8 @@ PERSONAL = "customers"
 # Their rows may be put right under the same name and instant; what they replace is kept.
 CORRECTABLE = frozenset(
     {
-        "transformers", "transfers", "installations", "multipliers", "inspections", "contracts",
-        "terms", "allocations", "reading_days", "memberships",
+        "areas", "transformers", "transfers", "installations", "multipliers", "inspections",
+        "contracts", "terms", "allocations", "reading_days", "memberships",
     }
 )  # fmt: skip
 

@@ -122,6 +122,23 @@ class Transfer:
     station: str
 
 
+class AreaKind(StrEnum):
+    """What a code of stations stands for."""
+
+    UNIT = "unit"  # of the power company
+    COMMUNE = "commune"
+    FEEDER = "feeder"  # the medium-voltage line
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A code that stations name, and what people call it."""
+
+    kind: AreaKind
+    code: str
+    name: str
+
+
 class HeadSide(StrEnum):
     """On which side of the transformers a station's head meter is."""
 
@@ -158,3 +175,4 @@ class Registry:
     multipliers: tuple[Multiplier, ...] = ()
     transfers: tuple[Transfer, ...] = ()
     transformers: tuple[Transformers, ...] = ()
+    areas: tuple[Area, ...] = ()

@@ -131,7 +131,7 @@ def test_kinds_say_their_columns(clerk: Clerk) -> None:
             "kinds"
         ]
     }
-    assert len(kinds) == 15
+    assert len(kinds) == 16
     assert kinds["multipliers"]["dated"]
     assert kinds["multipliers"]["correctable"]
     assert not kinds["points"]["correctable"]

@@ -33,6 +33,7 @@ ZONE = "Asia/Ho_Chi_Minh"
 BY = By("test", midnight("2026-06-01"), ZONE)
 
 FILES = {
+    "areas.csv": "kind,code,name\ncommune,08824,Đồng Thịnh\nunit,PA25SL,Điện lực Sông Lô\n",
     "stations.csv": "station,name,commune,capacity_kva,kind\nT1,Trạm 1,,250,public\nT2,Trạm 2,,,\n",
     "transformers.csv": (
         "station,from_at,head_side,rated_kva,no_load_loss_w,load_loss_w,short_circuit_percent,count\n"

@@ -1,4 +1,4 @@
-"""What corrected rows of the registry said before; the transformers of stations.
+"""What corrected rows of the registry said before; transformers and areas.
 
 It is the history of a released schema and never changes; `tables.py` describes today's.
 """
@@ -13,6 +13,7 @@ depends_on = None
 
 _TABLE = "replaced_rows"
 _TRANSFORMERS = "transformers"
+_AREAS = "areas"
 
 
 def upgrade() -> None:
@@ -44,7 +45,15 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("station", "from_at", "version", name=op.f("pk_transformers")),
     )
-    for table in (_TABLE, _TRANSFORMERS):
+    op.create_table(
+        _AREAS,
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("code", sa.String(64), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("kind", "code", "version", name=op.f("pk_areas")),
+    )
+    for table in (_TABLE, _TRANSFORMERS, _AREAS):
         _keep(table)
 
 
