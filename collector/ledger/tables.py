@@ -205,6 +205,8 @@ customers = Table(
     Column("customer", String(64), primary_key=True),
     Column("name", Text),
     Column("address", Text),
+    Column("phone", Text),
+    Column("email", Text),
 )
 
 contracts = Table(

@@ -11,7 +11,7 @@ from typing import Any
 
 from collector.civil import format_instant, parse_instant
 from collector.ledger import UnitOfWork
-from collector.registry.contract_values import ContractRegistry
+from collector.registry.contract_values import PERSONAL_FACTS, ContractRegistry
 from collector.registry.planning import RegistryChanges
 from collector.registry.reach import reach
 from collector.registry.rows import PERSONAL, REPLACED, Row, key_of, show_row, stored_key_of
@@ -192,9 +192,7 @@ def changed_rows(
     ]
     for row in changes.corrected_customers:
         before = contracts.customers[row.customer]
-        facts = [
-            name for name in ("name", "address") if getattr(row, name) != getattr(before, name)
-        ]
+        facts = [fact for fact in PERSONAL_FACTS if getattr(row, fact) != getattr(before, fact)]
         said.append({"kind": PERSONAL, "customer": row.customer, "facts": facts})
     return said
 

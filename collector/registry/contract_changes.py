@@ -11,6 +11,7 @@ from itertools import pairwise
 from collector.civil import format_instant
 from collector.registry.cells import percent_text
 from collector.registry.contract_values import (
+    PERSONAL_FACTS,
     Allocation,
     Contract,
     ContractRegistry,
@@ -112,7 +113,7 @@ def _price(row: Allocation) -> tuple[str, datetime, str, int]:
 def _plan_customers(
     stored: ContractRegistry, rows: Iterable[Located[Customer]], changes: RegistryChanges
 ) -> None:
-    """Name and address are put right where they differ: no bill rests on them, and the law on
+    """Personal data are put right where they differ: no bill rests on them, and the law on
     personal data (91/2025/QH15) gives everyone the right to have them corrected."""
     seen: dict[str, int] = {}
     for located in rows:
@@ -125,9 +126,8 @@ def _plan_customers(
         elif before is None:
             changes.customers.append(value)
         else:
-            said = Customer(
-                value.customer, value.name or before.name, value.address or before.address
-            )
+            facts = (getattr(value, fact) or getattr(before, fact) for fact in PERSONAL_FACTS)
+            said = Customer(value.customer, *facts)
             if said == before:
                 changes.unchanged += 1
             else:

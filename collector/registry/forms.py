@@ -232,7 +232,13 @@ def _of_contracts(zone: str) -> dict[str, Form]:
     return {
         "customers.csv": _plain(
             Customer,
-            {"customer": Column(cells.customer_code), "name": maybe_text, "address": maybe_text},
+            {
+                "customer": Column(cells.customer_code),
+                "name": maybe_text,
+                "address": maybe_text,
+                "phone": Column(cells.phone, optional=True, added=True),
+                "email": Column(cells.email, optional=True, added=True),
+            },
         ),
         "contracts.csv": _plain(
             Contract,

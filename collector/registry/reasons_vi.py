@@ -26,6 +26,10 @@ REASONS = {
     "{} is no code: 4 to 32 letters, digits, dots, - or _": (
         "{0} không phải là mã: 4 đến 32 chữ cái, chữ số, dấu chấm, - hoặc _"
     ),
+    "{} is no telephone number: 6 to 20 digits, spaces, dots or -": (
+        "{0} không phải là số điện thoại: 6 đến 20 chữ số, dấu cách, dấu chấm hoặc -"
+    ),
+    "{} is no e-mail address": "{0} không phải là địa chỉ thư điện tử",
     "{} is none of {}": "{0} không thuộc các giá trị {1}",
     "{} is no integer from {} to {}": "{0} không phải là số nguyên từ {1} đến {2}",
     "{} is no multiplier: write n or n/d": "{0} không phải là hệ số nhân: ghi n hoặc n/d",

@@ -38,7 +38,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "memberships": ("point", "from_at"),
 }
 
-# Its name and address are personal data (Law 91/2025/QH15).
+# Its names, addresses and numbers are personal data (Law 91/2025/QH15).
 PERSONAL = "customers"
 
 # Their rows may be put right under the same name and instant; what they replace is kept.

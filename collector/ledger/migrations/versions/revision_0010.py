@@ -53,6 +53,8 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("kind", "code", "version", name=op.f("pk_areas")),
     )
+    for column in ("phone", "email"):
+        op.add_column("customers", sa.Column(column, sa.Text(), nullable=True))
     for table in (_TABLE, _TRANSFORMERS, _AREAS):
         _keep(table)
 
