@@ -12,13 +12,15 @@ from collector.operations.registry_changes import ROWS_MAX
 from contract.limits import NAME_CHARS_MAX
 
 Kind = Literal[
-    "stations", "points", "transfers", "meters", "installations", "multipliers", "inspections",
+    "areas", "stations", "transformers", "points", "transfers", "meters", "installations",
+    "multipliers", "inspections",
     "customers", "contracts", "terms", "allocations", "books", "reading_days", "memberships",
 ]  # fmt: skip
 """A file of the registry: what its rows are is in docs/registry-files.md."""
 
 OpenKind = Literal[
-    "stations", "points", "transfers", "meters", "installations", "multipliers", "inspections",
+    "areas", "stations", "transformers", "points", "transfers", "meters", "installations",
+    "multipliers", "inspections",
     "contracts", "terms", "allocations", "books", "reading_days", "memberships",
 ]  # fmt: skip
 """A kind without personal data."""

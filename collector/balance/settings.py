@@ -3,10 +3,9 @@
 Owns keys, defaults and what is wrong with a text; it opens no file and must not know who asks.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated
 
@@ -14,6 +13,7 @@ import msgspec
 
 from collector.civil import day_start
 from collector.errors import InvalidRequest
+from collector.registry.values import HeadSide, Transformers
 from contract.yaml_lines import YamlError, explain, load_yaml
 
 # A district has hundreds; this bounds what a file can cost.
@@ -30,13 +30,6 @@ class LossesError(InvalidRequest):
     """A losses file that cannot be used; the text says file, line and key."""
 
     code = "losses_file"
-
-
-class HeadSide(StrEnum):
-    """On which side of the transformer a station's head meter is."""
-
-    LV = "lv"  # the transformer is upstream of it: its losses are not in the station's
-    MV = "mv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +73,12 @@ class LossSettings:
     def thresholds_of(self, station: str) -> Thresholds:
         """What holds for a station."""
         return self.of_station.get(station, self.thresholds)
+
+    def beside(self, rows: Iterable[Transformers]) -> "LossSettings":
+        """With the registry's transformers of the stations of which the file says nothing."""
+        own = {row.station for row in self.transformers}
+        known = tuple(_together(row) for row in rows if row.station not in own)
+        return replace(self, transformers=(*self.transformers, *known))
 
 
 class _Bands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,6 +153,22 @@ def read_settings(text: str, where: str, zone: str) -> LossSettings:
         ),
         {row.unit: row.points for row in file.boundaries},
         {row.point: row.stations for row in file.masters},
+    )
+
+
+def _together(row: Transformers) -> Transformer:
+    """The same transformers as one."""
+
+    def of_all(value: int | None) -> int:
+        return (value or 0) * row.count
+
+    return Transformer(
+        row.station,
+        row.from_at,
+        row.head_side,
+        of_all(row.rated_kva),
+        of_all(row.no_load_loss_w),
+        of_all(row.load_loss_w),
     )
 
 

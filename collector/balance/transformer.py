@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 
-from collector.balance.settings import HeadSide, Transformer, transformer_cuts
+from collector.balance.settings import Transformer, transformer_cuts
+from collector.registry.values import HeadSide
 
 LOSS_FACTOR_C = Fraction(3, 10)
 

@@ -21,6 +21,7 @@ from collector.ledger.tables import (
     reading_days,
 )
 from collector.registry.contract_values import (
+    PERSONAL_FACTS,
     Allocation,
     Book,
     Contract,
@@ -147,12 +148,12 @@ class ContractRepository:
         self._insert(customers, [asdict(row) for row in rows])
 
     def correct_customers(self, rows: Iterable[Customer]) -> None:
-        """Put names and addresses right."""
+        """Put names, addresses, telephone numbers and e-mail addresses right."""
         for row in rows:
             self._connection.execute(
                 update(customers)
                 .where(customers.c.customer == row.customer)
-                .values(name=row.name, address=row.address)
+                .values({fact: getattr(row, fact) for fact in PERSONAL_FACTS})
             )
 
     def add_contracts(self, rows: Iterable[Contract]) -> None:
@@ -166,6 +167,15 @@ class ContractRepository:
                 update(contracts)
                 .where(contracts.c.contract == row.contract, contracts.c.to_at.is_(None))
                 .values(to_at=row.to_at)
+            )
+
+    def correct_contracts(self, rows: Iterable[Contract]) -> None:
+        """Put customer, beginning and end of contracts right; what they said must be kept."""
+        for row in rows:
+            self._connection.execute(
+                update(contracts)
+                .where(contracts.c.contract == row.contract)
+                .values(customer=row.customer, from_at=row.from_at, to_at=row.to_at)
             )
 
     def add_terms(self, rows: Iterable[ContractTerms], *, corrected: bool = False) -> None:

@@ -4,6 +4,8 @@ It must not judge whether a change is allowed: that is `collector.registry`.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    delete,
     func,
     insert,
     or_,
@@ -21,6 +24,7 @@ from sqlalchemy import (
 
 from collector.ledger.contracts import add_versions
 from collector.ledger.tables import (
+    areas,
     installation_indices,
     installations,
     meters,
@@ -28,8 +32,12 @@ from collector.ledger.tables import (
     points,
     stations,
     transfers,
+    transformers,
 )
 from collector.registry.values import (
+    Area,
+    AreaKind,
+    HeadSide,
     IndexSide,
     Installation,
     Meter,
@@ -40,6 +48,7 @@ from collector.registry.values import (
     Station,
     StationKind,
     Transfer,
+    Transformers,
 )
 
 # Any number that nothing else locks (the migration's is in `unit_of_work`).
@@ -47,6 +56,9 @@ _IMPORT_LOCK = 736_673
 
 _INSTALL = "install"
 _REMOVAL = "removal"
+
+# Before anything that a registry takes.
+_NEVER = datetime(1900, 1, 1, tzinfo=UTC)
 
 
 class RegistryRepository:
@@ -70,6 +82,8 @@ class RegistryRepository:
             installations=tuple(self.installations(station)),
             multipliers=tuple(self.multipliers(station)),
             transfers=tuple(self.transfers(station)),
+            transformers=tuple(self.transformers(station)),
+            areas=tuple(self.areas()),
         )
 
     def load_point(self, point: str) -> Registry:
@@ -218,6 +232,41 @@ class RegistryRepository:
         # The last version of each is what holds.
         return list({(row.point, row.from_at): row for row in found}.values())
 
+    def areas(self) -> list[Area]:
+        """Units, communes and feeders by kind and code."""
+        c = areas.c
+        query = select(c.kind, c.code, c.name).order_by(c.kind, c.code, c.version)
+        found = (
+            Area(AreaKind(kind), code, name) for kind, code, name in self._connection.execute(query)
+        )
+        return list({(row.kind, row.code): row for row in found}.values())
+
+    def add_areas(self, rows: Iterable[Area], *, corrected: bool = False) -> None:
+        """Add units, communes and feeders, or their next versions."""
+        values = [asdict(row) | {"kind": row.kind.value} for row in rows]
+        add_versions(self._connection, areas, values, ("kind", "code"), corrected=corrected)
+
+    def transformers(self, station: str | None = None) -> list[Transformers]:
+        """Transformers by station, then by instant: all, or those of one station."""
+        c = transformers.c
+        query = select(
+            c.station, c.from_at, c.head_side, c.rated_kva, c.no_load_loss_w, c.load_loss_w,
+            c.short_circuit_hundredths, c.count,
+        ).order_by(c.station, c.from_at, c.version)  # fmt: skip
+        if station is not None:
+            query = query.where(c.station == station)
+        found = (
+            Transformers(*row[:2], HeadSide(row.head_side), *row[3:])
+            for row in self._connection.execute(query).all()
+        )
+        return list({(row.station, row.from_at): row for row in found}.values())
+
+    def add_transformers(self, rows: Iterable[Transformers], *, corrected: bool = False) -> None:
+        """Add transformers, or their next versions; stations must be there."""
+        values = [asdict(row) | {"head_side": row.head_side.value} for row in rows]
+        key = ("station", "from_at")
+        add_versions(self._connection, transformers, values, key, corrected=corrected)
+
     def add_stations(self, rows: Iterable[Station]) -> None:
         """Add stations that are not there yet."""
         self._insert(
@@ -343,6 +392,52 @@ class RegistryRepository:
                 }
                 for row in rows
             ],
+        )
+
+    def correct_multipliers(self, rows: Iterable[Multiplier]) -> None:
+        """Put multipliers right; what they said before must have been kept."""
+        for row in rows:
+            self._connection.execute(
+                update(multipliers)
+                .where(multipliers.c.point == row.point, multipliers.c.from_at == row.from_at)
+                .values(
+                    numerator=row.ratio.numerator,
+                    denominator=row.ratio.denominator,
+                    index_side=row.index_side.value,
+                )
+            )
+
+    def correct_installations(self, rows: Sequence[Installation]) -> None:
+        """Put installations with their indices right; what they said before must be kept."""
+        numbers: list[int] = []
+        for row in rows:
+            found = self._connection.scalar(
+                select(installations.c.id).where(
+                    installations.c.point == row.point,
+                    installations.c.installed_at == (row.instead_of or row.installed_at),
+                )
+            )
+            assert found is not None, "only what is stored is corrected"
+            numbers.append(found)
+        # Out of the way first: one may begin when another began until now.
+        for number in numbers:
+            self._put_right(number, installed_at=_NEVER + timedelta(milliseconds=number))
+        for number, row in zip(numbers, rows, strict=True):
+            self._put_right(
+                number,
+                meter=row.meter,
+                installed_at=row.installed_at,
+                removed_at=row.removed_at,
+            )
+        self._connection.execute(
+            delete(installation_indices).where(installation_indices.c.installation.in_(numbers))
+        )
+        self._add_indices(rows, _INSTALL)
+        self._add_indices(rows, _REMOVAL)
+
+    def _put_right(self, number: int, **values: object) -> None:
+        self._connection.execute(
+            update(installations).where(installations.c.id == number).values(**values)
         )
 
     def _add_indices(self, rows: Iterable[Installation], moment: str) -> None:

@@ -28,6 +28,7 @@ from collector.ledger.billing_tables import billing_exports, billing_lines, bill
 from collector.ledger.contracts import stored_days, stored_seals
 from collector.ledger.tables import (
     allocations,
+    areas,
     books,
     contract_terms,
     contracts,
@@ -43,6 +44,7 @@ from collector.ledger.tables import (
     snapshots,
     stations,
     transfers,
+    transformers,
 )
 from collector.registry.contract_values import (
     Allocation,
@@ -56,6 +58,9 @@ from collector.registry.contract_values import (
 )
 from collector.registry.rows import KEYS
 from collector.registry.values import (
+    Area,
+    AreaKind,
+    HeadSide,
     IndexSide,
     Installation,
     Meter,
@@ -65,12 +70,16 @@ from collector.registry.values import (
     Station,
     StationKind,
     Transfer,
+    Transformers,
 )
 
 # By more names than this is not searched: what rests on them is found by the period alone.
 NAMES_MAX = 500
 
 _INSTALL = "install"
+
+_Moments = tuple[dict[str, int], dict[str, int]]
+"""Indices by register, of going in and of coming out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +98,18 @@ def _plain(kind: type) -> Callable[[Mapping[str, Any]], Any]:
     return lambda row: kind(**{name: value for name, value in row.items() if name != "version"})
 
 
+def _area(row: Mapping[str, Any]) -> Area:
+    return Area(AreaKind(row["kind"]), row["code"], row["name"])
+
+
 def _station(row: Mapping[str, Any]) -> Station:
     kind = row["kind"]
     return Station(**{**row, "kind": None if kind is None else StationKind(kind)})
+
+
+def _transformers(row: Mapping[str, Any]) -> Transformers:
+    facts = {name: value for name, value in row.items() if name != "version"}
+    return Transformers(**{**facts, "head_side": HeadSide(row["head_side"])})
 
 
 def _point(row: Mapping[str, Any]) -> Point:
@@ -117,7 +135,9 @@ def _installation(row: Mapping[str, Any]) -> Installation:
 
 
 _KINDS: Mapping[str, _Kind] = {
+    "areas": _Kind(areas, _area),
     "stations": _Kind(stations, _station),
+    "transformers": _Kind(transformers, _transformers),
     "points": _Kind(points, _point),
     "transfers": _Kind(transfers, _plain(Transfer)),
     "meters": _Kind(meters, _plain(Meter)),
@@ -225,20 +245,21 @@ class RegistryRows:
         if kind != "installations":
             return values
         indices = self._indices([row["id"] for row in rows])
+        none: _Moments = ({}, {})
         return [
             Installation(
                 value.point,
                 value.meter,
                 value.installed_at,
                 value.removed_at,
-                *indices.get(row["id"], ({}, {})),
+                *indices.get(row["id"], none),
             )
             for row, value in zip(rows, values, strict=True)
         ]
 
-    def _indices(self, numbers: Collection[int]) -> dict[int, tuple[dict[str, int], ...]]:
+    def _indices(self, numbers: Collection[int]) -> dict[int, _Moments]:
         c = installation_indices.c
-        found: dict[int, tuple[dict[str, int], ...]] = {}
+        found: dict[int, _Moments] = {}
         query = select(c.installation, c.moment, c.register, c.value).where(
             c.installation.in_(numbers)
         )

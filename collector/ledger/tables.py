@@ -71,6 +71,16 @@ metadata = MetaData(
 
 # --- registry ---------------------------------------------------------------------------------
 
+# What codes of stations stand for; the newest version of a row is what holds.
+areas = Table(
+    "areas",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("code", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+)
+
 stations = Table(
     "stations",
     metadata,
@@ -137,6 +147,33 @@ multipliers = Table(
     Column("index_side", String(16), nullable=False, server_default="secondary"),
 )
 
+# From `from_at` on, until the station's next row; the newest version of a row is what holds.
+transformers = Table(
+    "transformers",
+    metadata,
+    Column("station", ForeignKey("stations.station"), primary_key=True),
+    Column("from_at", Instant, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("head_side", String(16), nullable=False),
+    Column("rated_kva", Integer),
+    Column("no_load_loss_w", Integer),
+    Column("load_loss_w", Integer),
+    Column("short_circuit_hundredths", Integer),
+    Column("count", Integer, nullable=False),
+)
+
+# What corrected installations, multipliers and contracts said before, as JSON of their columns.
+replaced_rows = Table(
+    "replaced_rows",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("began", Instant, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("replaced_at", Instant, nullable=False, index=True),
+    Column("row", Text, nullable=False),
+)
+
 # A point moved to another station; before the first it is where `points` says.
 transfers = Table(
     "transfers",
@@ -168,6 +205,8 @@ customers = Table(
     Column("customer", String(64), primary_key=True),
     Column("name", Text),
     Column("address", Text),
+    Column("phone", Text),
+    Column("email", Text),
 )
 
 contracts = Table(

@@ -43,6 +43,7 @@ from collector.ledger.keys import KeyRepository
 from collector.ledger.registry import RegistryRepository
 from collector.ledger.registry_pages import RegistryPages
 from collector.ledger.registry_rows import RegistryRows
+from collector.ledger.replaced import ReplacedRows
 from collector.ledger.schema import current_revision, head_revision, upgrade
 from collector.ledger.snapshots import SnapshotRepository
 from collector.ledger.vee_facts import VeeFactRepository
@@ -86,6 +87,7 @@ class UnitOfWork:
         self.contracts = ContractRepository(connection)
         self.registry_pages = RegistryPages(connection)
         self.registry_rows = RegistryRows(connection)
+        self.replaced_rows = ReplacedRows(connection)
         self.snapshots = SnapshotRepository(connection)
         self.billing_runs = BillingRunRepository(connection)
         self.bills = BillRepository(connection)

@@ -95,7 +95,11 @@ def billed_lines(
             code="empty_registry",
         )
     since = head.to_at - CORRECTED_BACK
-    changed = _changed(registry, uow.billing_runs.billed_as(scope, since))
+    billed_as = uow.billing_runs.billed_as(scope, since)
+    changed = _changed(registry, billed_as)
+    # An index on the spot may have been wrong where one meter was there all the time.
+    corrected = uow.replaced_rows.names_since(("installations", "multipliers"), since)
+    changed |= corrected & billed_as.keys()
     chain.exported += [
         one
         for one in uow.billing_runs.exported(changed - set(excluded), since)
@@ -115,9 +119,9 @@ def billed_lines(
         # What stands today for the index that they go on from.
         standings.take([(part.installation, part.from_at) for part in again], [])
         lines = run_lines(registry, parts, standings.found, chain, by.steps)
-    corrected = corrections(registry, earlier, standings.found, chain, by.steps)
+    later = corrections(registry, earlier, standings.found, chain, by.steps)
     left_out = {point for point in excluded if scope is None or point in scope}
-    return [*lines, *corrected, *_held(registry, left_out, starts, head)], chain
+    return [*lines, *later, *_held(registry, left_out, starts, head)], chain
 
 
 def _held(

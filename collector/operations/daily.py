@@ -135,15 +135,23 @@ def _choose(
 ) -> None:
     """Fill in what is chosen of the reads, with what people have put in."""
     row = of_meter.installation
-    seen = {*reads, *(one.register for one in manual if _belongs(row, one.at))}
-    of_meter.registers = tuple(sorted({*of_meter.limits.registers, *seen}))
-    for register in of_meter.registers:
-        inside, outside = _split(row, reads.get(register, ()))
+    written = [
+        (indices, at)
         for indices, at in (
             (row.install_indices, row.installed_at),
             (row.removal_indices, row.removed_at),
-        ):
-            if at is not None and register in indices:
+        )
+        if at is not None
+    ]
+    seen = {*reads, *(one.register for one in manual if _belongs(row, one.at))}
+    for indices, at in written:
+        if context[0] <= at <= context[-1]:
+            seen |= indices.keys()
+    of_meter.registers = tuple(sorted({*of_meter.limits.registers, *seen}))
+    for register in of_meter.registers:
+        inside, outside = _split(row, reads.get(register, ()))
+        for indices, at in written:
+            if register in indices:
                 inside = [one for one in inside if one.at != at]
                 inside.append(Read(at, indices[register], at, origin=Origin.SPOT))
         fixed: dict[datetime, DailyIndex] = {}

@@ -98,6 +98,7 @@ def district_losses(
     with ledger.read() as uow:
         registry = uow.registry.load() if station is None else load_station(uow, station)
         between = balances_between(uow, registry, instants)
+    settings = settings.beside(registry.transformers)
     now = between[-1]
     before = between[0] if period.previous_from_at is not None else None
     supplies = _supplies(registry, settings, period.to_at)

@@ -234,7 +234,7 @@ def change_rows(ledger: Ledger, wanted: Wanted, by: By, once: Once | None = None
         changes = plan(stored, files, groups, correcting=correcting)
         if changes.errors:
             raise bad_rows(changes.errors, _hint(wanted))
-        write(uow, changes)
+        write(uow, changes, stored, by.now)
         follows = touched(uow, changes, stored, by.now)
         done = _done(change, wanted.kind, changes, follows)
         detail: dict[str, Any] = {

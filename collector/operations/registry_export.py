@@ -18,6 +18,7 @@ from collector.ledger import Ledger
 from collector.ledger.audit import AuditEntry
 from collector.operations.registry_workbook import WORKBOOK_SUFFIX, write_workbook
 from collector.operations.registry_zip import ZIP_SUFFIX, write_zip
+from collector.registry.asking import within_contracts
 from collector.registry.files import write_files
 
 PIECE_BYTES = 64 * 1024
@@ -86,7 +87,9 @@ def _taken(ledger: Ledger, target: str, actor: str, now: datetime, zone: str) ->
     with ledger.read() as uow:
         registry, contracts = uow.registry.load(), uow.contracts.load()
     values: dict[str, Iterable[Any]] = {
+        "areas": _sorted(registry.areas, "kind", "code"),
         "stations": _sorted(registry.stations.values(), "station"),
+        "transformers": _sorted(registry.transformers, "station", "from_at"),
         "points": _sorted(registry.points.values(), "point"),
         "transfers": _sorted(registry.transfers, "point", "from_at"),
         "meters": _sorted(registry.meters.values(), "meter"),
@@ -95,9 +98,15 @@ def _taken(ledger: Ledger, target: str, actor: str, now: datetime, zone: str) ->
         "inspections": _sorted(contracts.inspections, "meter", "inspected_at"),
         "customers": _sorted(contracts.customers.values(), "customer"),
         "contracts": _sorted(contracts.contracts.values(), "contract"),
-        "terms": _sorted(contracts.terms, "contract", "from_at"),
+        "terms": _sorted(
+            within_contracts(contracts.terms, contracts.contracts), "contract", "from_at"
+        ),
         "allocations": _sorted(
-            contracts.allocations, "contract", "from_at", "register", "position"
+            within_contracts(contracts.allocations, contracts.contracts),
+            "contract",
+            "from_at",
+            "register",
+            "position",
         ),
         "books": _sorted(contracts.books.values(), "book"),
         "reading_days": _sorted(contracts.reading_days, "book", "from_at"),

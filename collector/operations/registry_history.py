@@ -3,7 +3,7 @@
 It fetches; what holds when is decided by `collector.registry.asking`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -28,7 +28,9 @@ from collector.registry.contract_values import (
     ContractTerms,
     Membership,
 )
+from collector.registry.rows import REPLACED
 from collector.registry.values import Point, Registry
+from contract.registers import BY_OBIS, IMPORT_ACTIVE
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
@@ -92,6 +94,7 @@ def point_history(ledger: Ledger, point: str, zone: str) -> list[HistoryEntry]:
         *_places(registry, point),
         *_meters(ledger, registry, point),
         *_contracts(contracts, zone),
+        *_replaced(ledger, point, contracts),
     ]
     return sorted(entries, key=lambda entry: entry.at or _BEFORE_ALL)
 
@@ -128,10 +131,10 @@ def _meters(ledger: Ledger, registry: Registry, point: str) -> Iterator[HistoryE
     with ledger.read() as uow:
         inspections = uow.contracts.inspections(registry.meters)
     for row in registry.installations:
-        index = "".join(f" at {value} Wh" for value in row.install_indices.values())
+        index = _indices(row.install_indices)
         yield HistoryEntry(row.installed_at, "meter", f"{row.meter} installed{index}")
         if row.removed_at is not None:
-            index = "".join(f" at {value} Wh" for value in row.removal_indices.values())
+            index = _indices(row.removal_indices)
             yield HistoryEntry(row.removed_at, "meter", f"{row.meter} removed{index}")
     for ratio in registry.multipliers:
         text = f"{ratio.ratio} ({ratio.index_side.value} index)"
@@ -140,6 +143,28 @@ def _meters(ledger: Ledger, registry: Registry, point: str) -> Iterator[HistoryE
         due = f", calibration due {seen.calibration_due}" if seen.calibration_due else ""
         seals = f", seals {' '.join(seen.seals)}" if seen.seals else ""
         yield HistoryEntry(seen.inspected_at, "inspection", f"{seen.meter}{due}{seals}")
+
+
+def _replaced(ledger: Ledger, point: str, contracts: ContractRegistry) -> Iterator[HistoryEntry]:
+    """What corrections took the place of, at the instant of the correction."""
+    names = {"installations": [point], "multipliers": [point], "contracts": contracts.contracts}
+    with ledger.read() as uow:
+        found = [row for kind in REPLACED for row in uow.replaced_rows.of(kind, names[kind])]
+    for row in found:
+        cells = ", ".join(
+            f"{column} {cell}" for column, cell in row.row.items() if cell is not None
+        )
+        yield HistoryEntry(row.replaced_at, "corrected", f"{row.kind} said until then: {cells}")
+
+
+def _indices(indices: Mapping[str, int]) -> str:
+    """What a meter's registers showed: the total import by itself, others with their codes."""
+    texts = [
+        f"{value} {BY_OBIS[register].unit.value}"
+        + ("" if register == IMPORT_ACTIVE else f" ({register})")
+        for register, value in sorted(indices.items())
+    ]
+    return f" at {', '.join(texts)}" if texts else ""
 
 
 def _contracts(contracts: ContractRegistry, zone: str) -> Iterator[HistoryEntry]:

@@ -32,6 +32,7 @@ from collector.registry.changes import plan_changes
 from collector.registry.contract_values import ContractRegistry
 from collector.registry.files import RegistryFiles, RowError, file_names, parse_files
 from collector.registry.planning import RegistryChanges
+from collector.registry.rows import stored_key_of
 from collector.registry.values import Registry
 
 ACTION = "registry.import"
@@ -110,7 +111,7 @@ def import_registry(  # noqa: PLR0913  one parameter per fact
         stored = load(uow)
         changes = plan(stored, files, groups, correcting=correcting)
         if not changes.errors:
-            write(uow, changes)
+            write(uow, changes, stored, now)
             follows = touched(uow, changes, stored, now)
             report = _report(changes, follows, written=True, sheets=is_workbook)
             detail = _detail(report, changes, source.name, correction)
@@ -177,7 +178,7 @@ def _detail(
     if changes.corrected:
         detail["reason"] = correction
         detail["corrected"] = [
-            f"{kind} {_key(row)}" for kind, rows in changes.corrected.items() for row in rows
+            f"{kind} {_key(kind, row)}" for kind, rows in changes.corrected.items() for row in rows
         ][:NAMED_MAX]
     if report.touched is not None:
         detail["touched"] = report.touched.says()
@@ -218,10 +219,10 @@ def _texts(folder: Path) -> Mapping[str, str]:
     return texts
 
 
-def _key(row: Any) -> str:  # noqa: ANN401  rows of many kinds
-    """Name and instant of a dated row; both come first in all of them."""
-    name, at = (getattr(row, one.name) for one in fields(row)[:2])
-    return f"{name} {format_instant(at)}"
+def _key(kind: str, row: Any) -> str:  # noqa: ANN401  rows of many kinds
+    """The name of a row and, where it has one, the instant under which it is stored."""
+    parts = stored_key_of(kind, row)[:2]
+    return " ".join(format_instant(one) if isinstance(one, datetime) else one for one in parts)
 
 
 def _report(

@@ -11,10 +11,10 @@ from typing import Any
 
 from collector.civil import format_instant, parse_instant
 from collector.ledger import UnitOfWork
-from collector.registry.contract_values import ContractRegistry
+from collector.registry.contract_values import PERSONAL_FACTS, ContractRegistry
 from collector.registry.planning import RegistryChanges
 from collector.registry.reach import reach
-from collector.registry.rows import PERSONAL, Row, key_of, show_row
+from collector.registry.rows import PERSONAL, REPLACED, Row, key_of, show_row, stored_key_of
 from collector.registry.values import Registry
 
 # Rows that one entry of the audit trail spells out; a district's import has hundreds of thousands,
@@ -93,22 +93,30 @@ def touched(
     )
 
 
-def write(uow: UnitOfWork, changes: RegistryChanges) -> None:
-    """Write everything that was planned; there must be no errors in it."""
+def write(
+    uow: UnitOfWork,
+    changes: RegistryChanges,
+    stored: tuple[Registry, ContractRegistry],
+    now: datetime,
+) -> None:
+    """Write everything that was planned of what is stored; there must be no errors in it."""
     assert not changes.errors
+    _keep_replaced(uow, changes, stored, now)
+    # A corrected end makes room for what begins there.
+    _write_replacing(uow, changes)
     registry, contracts = uow.registry, uow.contracts
+    registry.add_areas(changes.areas)
     registry.add_stations(changes.stations)
     registry.complete_stations(changes.completed_stations)
+    registry.add_transformers(changes.transformers)
     registry.add_points(changes.points)
     registry.add_transfers(changes.transfers)
-    registry.add_meters(changes.meters)
     registry.complete_meters(changes.completed_meters)
     # An exchange closes one installation and opens the next: in this order.
     registry.close_installations(changes.closed)
     registry.add_installations(changes.installations)
     registry.add_multipliers(changes.multipliers)
     contracts.add_inspections(changes.inspections)
-    contracts.add_customers(changes.customers)
     contracts.correct_customers(changes.corrected_customers)
     contracts.close_contracts(changes.closed_contracts)
     contracts.add_contracts(changes.contracts)
@@ -118,6 +126,8 @@ def write(uow: UnitOfWork, changes: RegistryChanges) -> None:
     contracts.add_reading_days(changes.reading_days)
     contracts.add_memberships(changes.memberships)
     writers: dict[str, Callable[..., None]] = {
+        "areas": registry.add_areas,
+        "transformers": registry.add_transformers,
         "transfers": registry.add_transfers,
         "inspections": contracts.add_inspections,
         "terms": contracts.add_terms,
@@ -126,7 +136,32 @@ def write(uow: UnitOfWork, changes: RegistryChanges) -> None:
         "memberships": contracts.add_memberships,
     }
     for kind, rows in changes.corrected.items():
-        writers[kind](rows, corrected=True)
+        if kind not in REPLACED:
+            writers[kind](rows, corrected=True)
+
+
+def _write_replacing(uow: UnitOfWork, changes: RegistryChanges) -> None:
+    """Put right what is kept in its own table; new meters and customers must be there first."""
+    uow.registry.add_meters(changes.meters)
+    uow.contracts.add_customers(changes.customers)
+    uow.registry.correct_installations(changes.corrected.get("installations", ()))
+    uow.registry.correct_multipliers(changes.corrected.get("multipliers", ()))
+    uow.contracts.correct_contracts(changes.corrected.get("contracts", ()))
+
+
+def _keep_replaced(
+    uow: UnitOfWork,
+    changes: RegistryChanges,
+    stored: tuple[Registry, ContractRegistry],
+    now: datetime,
+) -> None:
+    """Nothing is overwritten: what a correction takes the place of is kept first."""
+    for kind in REPLACED:
+        rows = changes.corrected.get(kind, ())
+        for _, old, _ in _pairs(kind, rows, _standing(kind, stored)):
+            began = old.installed_at if kind == "installations" else old.from_at
+            name = str(key_of(kind, old)[0])
+            uow.replaced_rows.keep(kind, name, began, show_row(kind, old, "UTC"), now)
 
 
 def changed_rows(
@@ -147,20 +182,17 @@ def changed_rows(
         *_pairs("contracts", changes.closed_contracts, contracts.contracts.values()),
     ]
     for kind, rows in changes.corrected.items():
-        holder = registry if kind == "transfers" else contracts
         if kind == "allocations":
             found += _lists(rows, contracts)
         else:
-            found += _pairs(kind, rows, getattr(holder, kind))
+            found += _pairs(kind, rows, _standing(kind, stored))
     said: list[dict[str, object]] = [
         {"kind": kind, "old": _shown(kind, old, zone), "new": _shown(kind, new, zone)}
         for kind, old, new in found
     ]
     for row in changes.corrected_customers:
         before = contracts.customers[row.customer]
-        facts = [
-            name for name in ("name", "address") if getattr(row, name) != getattr(before, name)
-        ]
+        facts = [fact for fact in PERSONAL_FACTS if getattr(row, fact) != getattr(before, fact)]
         said.append({"kind": PERSONAL, "customer": row.customer, "facts": facts})
     return said
 
@@ -173,11 +205,17 @@ def new_rows(changes: RegistryChanges, kind: str, zone: str) -> list[Row]:
     return [show_row(kind, row, zone) for row in rows]
 
 
+def _standing(kind: str, stored: tuple[Registry, ContractRegistry]) -> Iterable[Any]:
+    registry, contracts = stored
+    rows = getattr(registry if hasattr(registry, kind) else contracts, kind)
+    return rows.values() if isinstance(rows, Mapping) else rows
+
+
 _Pair = tuple[str, Any, Any]
 
 
 def _pairs(kind: str, rows: Iterable[Any], stored: Iterable[Any]) -> Iterator[_Pair]:
-    wanted = {key_of(kind, row): row for row in rows}
+    wanted = {stored_key_of(kind, row): row for row in rows}
     if wanted:
         before = {key_of(kind, row): row for row in stored}
         for key, row in wanted.items():

@@ -4,8 +4,8 @@ Pure functions over the registry's values; it must not know where they are kept.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Protocol, TypeVar
@@ -30,6 +30,7 @@ class _Dated(Protocol):
 
 
 _Row = TypeVar("_Row", bound=_Dated)
+_OfContract = TypeVar("_OfContract", ContractTerms, Allocation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,31 @@ def allocation_at(
         return ()
     found = [row for row in of_contract if row.from_at == newest.from_at]
     return tuple(sorted(found, key=lambda row: (row.register, row.position)))
+
+
+def within_contracts(
+    rows: Iterable[_OfContract], contracts: Mapping[str, Contract]
+) -> list[_OfContract]:
+    """Terms or prices as far as their contracts hold: cut at a beginning or an end corrected later.
+
+    What held when a contract began begins with it.
+    """
+    first: dict[str, datetime] = {}
+    kept = list(rows)
+    for row in kept:
+        contract = contracts[row.contract]
+        if row.from_at <= contract.from_at:
+            first[row.contract] = max(row.from_at, first.get(row.contract, row.from_at))
+    found: list[_OfContract] = []
+    for row in kept:
+        contract = contracts[row.contract]
+        if row.from_at < first.get(row.contract, row.from_at):
+            continue
+        if contract.to_at is not None and row.from_at >= contract.to_at:
+            continue
+        late = row.from_at < contract.from_at
+        found.append(replace(row, from_at=contract.from_at) if late else row)
+    return found
 
 
 def membership_at(rows: Iterable[Membership], point: str, at: datetime) -> Membership | None:

@@ -33,6 +33,10 @@ YEAR_MAX = 2199
 
 # Codes of customers have 13 characters; how they begin differs among power companies.
 _CUSTOMER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{3,31}")
+_PHONE = re.compile(r"[0-9][0-9 .-]{5,19}")
+_EMAIL = re.compile(r"[A-Za-z0-9][^@\s]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
+# RFC 5321, section 4.5.3.1.3, without the brackets.
+EMAIL_CHARS_MAX = 254
 _PERCENT = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?", re.ASCII)
 _PERCENT_MAX = 100_00
 
@@ -55,6 +59,20 @@ def customer_code(text: str) -> str:
     """A customer's code, whichever company's form it has."""
     if not _CUSTOMER.fullmatch(text):
         raise ValueError(f"{text!r} is no code: 4 to 32 letters, digits, dots, - or _")
+    return text
+
+
+def phone(text: str) -> str:
+    """A telephone number as it is dialled in Vietnam; no spreadsheet takes it for a formula."""
+    if not _PHONE.fullmatch(text):
+        raise ValueError(f"{text!r} is no telephone number: 6 to 20 digits, spaces, dots or -")
+    return text
+
+
+def email(text: str) -> str:
+    """An e-mail address."""
+    if not _EMAIL.fullmatch(text) or len(text) > EMAIL_CHARS_MAX:
+        raise ValueError(f"{text!r} is no e-mail address")
     return text
 
 

@@ -13,6 +13,7 @@ from collector.civil import format_instant
 from collector.registry.contract_changes import plan_contracts
 from collector.registry.contract_values import ContractRegistry
 from collector.registry.files import Located, RegistryFiles
+from collector.registry.forms import REMOVAL, index_column
 from collector.registry.planning import (
     RegistryChanges,
     added,
@@ -21,6 +22,8 @@ from collector.registry.planning import (
     fail,
 )
 from collector.registry.values import (
+    AreaKind,
+    HeadSide,
     IndexSide,
     Installation,
     Multiplier,
@@ -29,6 +32,7 @@ from collector.registry.values import (
     Role,
     StationKind,
     Transfer,
+    Transformers,
 )
 
 
@@ -70,6 +74,7 @@ def plan_changes(
     stations = {*stored.stations, *(row.value.station for row in files.stations)}
     points = {*stored.points, *(row.value.point for row in files.points)}
     meters = {*stored.meters, *(row.value.meter for row in files.meters)}
+    check_known("transformers.csv", "station", files.transformers, stations, changes)
     check_known("points.csv", "station", files.points, stations, changes)
     check_known("installations.csv", "point", files.installations, points, changes)
     check_known("installations.csv", "meter", files.installations, meters, changes)
@@ -86,6 +91,7 @@ def plan_changes(
         {(row.point, row.from_at): row for row in stored.multipliers},
         lambda value: (value.point, value.from_at),
         changes,
+        correctable=True,
     )
     changes.transfers = added(
         "transfers.csv",
@@ -96,6 +102,8 @@ def plan_changes(
         correctable=True,
     )
     _check_transfers(stored, files, changes)
+    _plan_areas(stored, files, changes)
+    _plan_transformers(stored, files.transformers, changes)
     plan_contracts(contracts or ContractRegistry(), files, points, price_groups, changes)
     changes.warnings = [*_warnings(stored, changes), *changes.warnings]
     changes.errors.sort()
@@ -129,6 +137,54 @@ def _is_circle(point: str, parents: Mapping[str, str | None]) -> bool:
         above = parents.get(above)
     # A circle further up is the error of the rows that make it.
     return above == point
+
+
+def _plan_areas(stored: Registry, files: RegistryFiles, changes: RegistryChanges) -> None:
+    """Once there is a list of units, communes or feeders, stations name what is on it."""
+    changes.areas = added(
+        "areas.csv",
+        files.areas,
+        {(row.kind, row.code): row for row in stored.areas},
+        lambda value: (value.kind, value.code),
+        changes,
+        correctable=True,
+    )
+    known: dict[AreaKind, set[str]] = {}
+    for area in (*stored.areas, *changes.areas):
+        known.setdefault(area.kind, set()).add(area.code)
+    for kind, codes in known.items():
+        said = {name: getattr(row, kind) for name, row in stored.stations.items()}
+        for located in files.stations:
+            code = getattr(located.value, kind)
+            # What is stored may be older than the list.
+            if code not in {None, said.get(located.value.station)} and code not in codes:
+                reason = f"{code!r} is not known: add it to areas.csv"
+                fail(changes, "stations.csv", located.row, kind, reason)
+        if any(area.kind is kind for area in changes.areas):
+            changes.warnings += [
+                f"station {name} has the {kind.value} {code}, which areas.csv does not have"
+                for name, code in sorted(said.items())
+                if code is not None and code not in codes
+            ]
+
+
+def _plan_transformers(
+    stored: Registry, rows: Sequence[Located[Transformers]], changes: RegistryChanges
+) -> None:
+    """Where the head is on the MV side, their loss is the station's: it must be computable."""
+    for located in rows:
+        for name in ("rated_kva", "no_load_loss_w", "load_loss_w"):
+            if located.value.head_side is HeadSide.MV and getattr(located.value, name) is None:
+                reason = "a head on the MV side needs the transformers' rating and losses"
+                fail(changes, "transformers.csv", located.row, name, reason)
+    changes.transformers = added(
+        "transformers.csv",
+        rows,
+        {(row.station, row.from_at): row for row in stored.transformers},
+        lambda value: (value.station, value.from_at),
+        changes,
+        correctable=True,
+    )
 
 
 def _check_sides(rows: Sequence[Located[Multiplier]], changes: RegistryChanges) -> None:
@@ -173,11 +229,15 @@ def _plan_installations(
     seen: dict[tuple[str, datetime], int] = {}
     for located in rows:
         value = located.value
-        key = (value.point, value.installed_at)
+        key = (value.point, value.instead_of or value.installed_at)
         first = seen.setdefault(key, located.row)
         if first != located.row:
             reason = f"the same point and instant as row {first}"
             fail(changes, "installations.csv", located.row, "installed_at", reason)
+            continue
+        if value.instead_of is not None and not (changes.correcting and key in standing):
+            reason = "only the correction of an installation that is stored says instead of what"
+            fail(changes, "installations.csv", located.row, "instead_of", reason)
             continue
         if _is_sound(located, changes):
             _plan_installation(located, standing.get(key), changes)
@@ -191,7 +251,8 @@ def _is_sound(located: Located[Installation], changes: RegistryChanges) -> bool:
     if value.removed_at is None:
         if value.removal_indices:
             reason = "there is a removal index but no removed_at"
-            fail(changes, "installations.csv", located.row, "removal_index_wh", reason)
+            column = index_column(REMOVAL, next(iter(value.removal_indices)))
+            fail(changes, "installations.csv", located.row, column, reason)
             return False
     elif value.removed_at <= value.installed_at:
         reason = "removed_at must be after installed_at"
@@ -203,7 +264,7 @@ def _is_sound(located: Located[Installation], changes: RegistryChanges) -> bool:
 def _plan_installation(
     located: Located[Installation], standing: Installation | None, changes: RegistryChanges
 ) -> None:
-    value = located.value
+    value = located.value if standing is None else _with_known_indices(located.value, standing)
     if standing is None:
         changes.installations.append(value)
     elif standing == value:
@@ -212,8 +273,23 @@ def _plan_installation(
         value, removed_at=None, removal_indices={}
     ):
         changes.closed.append(value)
+    elif changes.correcting:
+        changes.corrected.setdefault("installations", []).append(value)
     else:
         contradicted(changes, "installations.csv", located.row, standing, value)
+
+
+def _with_known_indices(value: Installation, standing: Installation) -> Installation:
+    """`value` with the stored indices of registers of which it says nothing.
+
+    A file may lack their columns.
+    """
+    removal = standing.removal_indices if value.removed_at is not None else {}
+    return replace(
+        value,
+        install_indices={**standing.install_indices, **value.install_indices},
+        removal_indices={**removal, **value.removal_indices},
+    )
 
 
 def _check_overlaps(

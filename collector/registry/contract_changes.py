@@ -11,6 +11,7 @@ from itertools import pairwise
 from collector.civil import format_instant
 from collector.registry.cells import percent_text
 from collector.registry.contract_values import (
+    PERSONAL_FACTS,
     Allocation,
     Contract,
     ContractRegistry,
@@ -112,7 +113,7 @@ def _price(row: Allocation) -> tuple[str, datetime, str, int]:
 def _plan_customers(
     stored: ContractRegistry, rows: Iterable[Located[Customer]], changes: RegistryChanges
 ) -> None:
-    """Name and address are put right where they differ: no bill rests on them, and the law on
+    """Personal data are put right where they differ: no bill rests on them, and the law on
     personal data (91/2025/QH15) gives everyone the right to have them corrected."""
     seen: dict[str, int] = {}
     for located in rows:
@@ -125,9 +126,8 @@ def _plan_customers(
         elif before is None:
             changes.customers.append(value)
         else:
-            said = Customer(
-                value.customer, value.name or before.name, value.address or before.address
-            )
+            facts = (getattr(value, fact) or getattr(before, fact) for fact in PERSONAL_FACTS)
+            said = Customer(value.customer, *facts)
             if said == before:
                 changes.unchanged += 1
             else:
@@ -157,6 +157,8 @@ def _plan_contracts(
             changes.unchanged += 1
         elif before == replace(value, to_at=None):
             changes.closed_contracts.append(value)
+        elif changes.correcting and before.point == value.point:
+            changes.corrected.setdefault("contracts", []).append(value)
         else:
             contradicted(changes, "contracts.csv", located.row, before, value)
             continue
@@ -281,11 +283,20 @@ def _check_memberships(rows: Iterable[Located[Membership]], changes: RegistryCha
 
 
 def _warnings(stored: ContractRegistry, changes: RegistryChanges) -> list[str]:
-    terms = {(row.contract, row.from_at) for row in (*stored.terms, *changes.terms)}
-    prices = {(row.contract, row.from_at) for row in (*stored.allocations, *changes.allocations)}
+    terms = _first((*stored.terms, *changes.terms))
+    prices = _first((*stored.allocations, *changes.allocations))
+    rows: list[Contract] = [*changes.contracts, *changes.corrected.get("contracts", ())]
     return [
         f"contract {row.contract} has no {what} from its beginning on: it cannot be billed"
-        for row in sorted(changes.contracts, key=lambda row: row.contract)
+        for row in sorted(rows, key=lambda row: row.contract)
         for what, known in (("terms", terms), ("allocation of prices", prices))
-        if (row.contract, row.from_at) not in known
+        if row.contract not in known or known[row.contract] > row.from_at
     ]
+
+
+def _first(rows: Iterable[ContractTerms | Allocation]) -> dict[str, datetime]:
+    """From when on contracts have such rows."""
+    found: dict[str, datetime] = {}
+    for row in rows:
+        found[row.contract] = min(row.from_at, found.get(row.contract, row.from_at))
+    return found

@@ -13,13 +13,19 @@ ReadingDay = int | Literal["last"]
 """The day of the month on which a book is read: 1 to 28, or the month's last."""
 
 
+PERSONAL_FACTS = ("name", "address", "phone", "email")
+"""The personal data of a customer, in the order of its fields."""
+
+
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Who pays, known by a code. Name and address are personal data (Law 91/2025/QH15)."""
+    """Who pays, known by a code; all else is personal data (Law 91/2025/QH15)."""
 
     customer: str
     name: str | None = None
     address: str | None = None
+    phone: str | None = None
+    email: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

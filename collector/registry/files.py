@@ -24,12 +24,14 @@ from collector.registry.contract_values import (
 from collector.registry.forms import Form, forms
 from collector.registry.reasons_vi import in_vietnamese
 from collector.registry.values import (
+    Area,
     Installation,
     Meter,
     Multiplier,
     Point,
     Station,
     Transfer,
+    Transformers,
 )
 
 # Far above any utility's registry; a larger file is not one.
@@ -73,7 +75,9 @@ class Located(Generic[_Value]):
 class RegistryFiles:
     """What the files say, and everything that is wrong with them taken by themselves."""
 
+    areas: Sequence[Located[Area]] = ()
     stations: Sequence[Located[Station]] = ()
+    transformers: Sequence[Located[Transformers]] = ()
     points: Sequence[Located[Point]] = ()
     meters: Sequence[Located[Meter]] = ()
     installations: Sequence[Located[Installation]] = ()

@@ -4,7 +4,7 @@ One description serves reading and writing. It must not know whole files, nor wh
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fractions import Fraction
 from functools import partial
@@ -22,6 +22,9 @@ from collector.registry.contract_values import (
     ReadingDays,
 )
 from collector.registry.values import (
+    Area,
+    AreaKind,
+    HeadSide,
     IndexSide,
     Installation,
     Meter,
@@ -31,16 +34,27 @@ from collector.registry.values import (
     Station,
     StationKind,
     Transfer,
+    Transformers,
 )
 from contract.limits import ENERGY_MAX
-from contract.registers import IMPORT_ACTIVE
+from contract.registers import BILLING, BY_OBIS, IMPORT_ACTIVE, Kind
 
 # Registers of energy that prices are allocated to: the total, or the three rates.
 TOTAL = IMPORT_ACTIVE
 RATES = ("1-0:1.8.1", "1-0:1.8.2", "1-0:1.8.3")
 
+# Registers whose index is written down when a meter goes in or comes out (biên bản treo tháo).
+INDEXED = tuple(row.obis for row in BILLING if row.kind is Kind.CUMULATIVE)
+
+INSTALL = "install"
+REMOVAL = "removal"
+
 VOLT_MAX = 1_000_000
 COUNT_MAX = 1_000_000
+# As in a losses file; a station has one transformer, or a few.
+KVA_MAX = 100_000
+LOSS_MAX = 1_000_000
+COUNT_OF_STATION_MAX = 20
 WATT_MAX = 10**12
 # As in a bill: more than the country uses in a year.
 KWH_MAX = 10**12
@@ -96,14 +110,16 @@ def forms(zone: str) -> dict[str, Form]:
 
 def _of_meters(zone: str) -> dict[str, Form]:
     show_instant = partial(_show_instant, zone=zone)
-    parse = partial(cells.instant, zone=zone)
-    instant = Column(parse, show=show_instant)
+    instant = Column(partial(cells.instant, zone=zone), show=show_instant)
     day_start = Column(partial(cells.midnight, zone=zone), show=show_instant)
-    index = Column(partial(cells.integer, low=0, high=ENERGY_MAX), optional=True)
     name = Column(cells.name)
     text = Column(cells.free_text)
     int32 = partial(cells.integer, low=1, high=cells.INT32_MAX)
     return {
+        "areas.csv": _plain(
+            Area,
+            {"kind": Column(partial(cells.choice, AreaKind)), "code": name, "name": text},
+        ),
         "stations.csv": _plain(
             Station,
             {
@@ -116,6 +132,7 @@ def _of_meters(zone: str) -> dict[str, Form]:
                 "feeder": Column(cells.name, optional=True, added=True),
             },
         ),
+        "transformers.csv": _transformers(day_start),
         "points.csv": _plain(
             Point,
             {
@@ -141,18 +158,7 @@ def _of_meters(zone: str) -> dict[str, Form]:
                 ),
             },
         ),
-        "installations.csv": Form(
-            {
-                "point": name,
-                "meter": name,
-                "installed_at": instant,
-                "removed_at": Column(parse, optional=True, show=show_instant),
-                "install_index_wh": index,
-                "removal_index_wh": index,
-            },
-            _installation,
-            _installation_row,
-        ),
+        "installations.csv": _installations(instant),
         "multipliers.csv": Form(
             {
                 "point": name,
@@ -176,6 +182,47 @@ def _of_meters(zone: str) -> dict[str, Form]:
     }
 
 
+def _installations(instant: Column) -> Form:
+    name = Column(cells.name)
+    index = Column(partial(cells.integer, low=0, high=ENERGY_MAX), optional=True)
+    columns = {
+        "point": name,
+        "meter": name,
+        "installed_at": instant,
+        "removed_at": replace(instant, optional=True),
+        "install_index_wh": index,
+        "removal_index_wh": index,
+        **_other_indices(),
+        "instead_of": replace(instant, optional=True, added=True),
+    }
+    return Form(columns, _installation, _installation_row)
+
+
+def _transformers(day_start: Column) -> Form:
+    watts = Column(partial(cells.integer, low=0, high=LOSS_MAX), optional=True)
+    columns = {
+        "station": Column(cells.name),
+        "from_at": day_start,
+        "head_side": Column(partial(cells.choice, HeadSide)),
+        "rated_kva": Column(partial(cells.integer, low=1, high=KVA_MAX), optional=True),
+        "no_load_loss_w": watts,
+        "load_loss_w": watts,
+        "short_circuit_percent": Column(cells.percent, optional=True, show=cells.percent_text),
+        "count": Column(partial(cells.integer, low=1, high=COUNT_OF_STATION_MAX), optional=True),
+    }
+    plain = {name: name for name in columns} | {"short_circuit_percent": "short_circuit_hundredths"}
+
+    def build(row: dict[str, Any]) -> Transformers:
+        row = {**row, "count": row["count"] or 1}
+        return Transformers(**{field: row[column] for column, field in plain.items()})
+
+    def take(value: Transformers) -> dict[str, Any]:
+        row = {column: getattr(value, field) for column, field in plain.items()}
+        return {**row, "count": None if value.rated_kva is None else value.count}
+
+    return Form(columns, build, take)
+
+
 def _of_contracts(zone: str) -> dict[str, Form]:
     show_instant = partial(_show_instant, zone=zone)
     day_start = Column(partial(cells.midnight, zone=zone), show=show_instant)
@@ -185,7 +232,13 @@ def _of_contracts(zone: str) -> dict[str, Form]:
     return {
         "customers.csv": _plain(
             Customer,
-            {"customer": Column(cells.customer_code), "name": maybe_text, "address": maybe_text},
+            {
+                "customer": Column(cells.customer_code),
+                "name": maybe_text,
+                "address": maybe_text,
+                "phone": Column(cells.phone, optional=True, added=True),
+                "email": Column(cells.email, optional=True, added=True),
+            },
         ),
         "contracts.csv": _plain(
             Contract,
@@ -254,28 +307,52 @@ def _show_yes(value: object) -> str:
     return "yes" if value else "no"
 
 
+def index_column(moment: str, register: str) -> str:
+    """The column of a register's index when a meter went in (`INSTALL`) or came out (`REMOVAL`)."""
+    field = "index_wh" if register == IMPORT_ACTIVE else BY_OBIS[register].field
+    return f"{moment}_{field}"
+
+
+def _other_indices() -> dict[str, Column]:
+    """Columns of the registers beside the total import: folders without them come back so."""
+    index = Column(partial(cells.integer, low=0, high=ENERGY_MAX), optional=True, added=True)
+    return {
+        index_column(moment, register): index
+        for register in INDEXED
+        if register != IMPORT_ACTIVE
+        for moment in (INSTALL, REMOVAL)
+    }
+
+
 def _installation(row: dict[str, Any]) -> Installation:
-    def indices(column: str) -> dict[str, int]:
-        return {} if row[column] is None else {IMPORT_ACTIVE: row[column]}
+    def indices(moment: str) -> dict[str, int]:
+        found = {register: row.get(index_column(moment, register)) for register in INDEXED}
+        return {register: value for register, value in found.items() if value is not None}
 
     return Installation(
         row["point"],
         row["meter"],
         row["installed_at"],
         row["removed_at"],
-        indices("install_index_wh"),
-        indices("removal_index_wh"),
+        indices(INSTALL),
+        indices(REMOVAL),
+        row.get("instead_of"),
     )
 
 
 def _installation_row(value: Installation) -> dict[str, Any]:
+    indices = ((INSTALL, value.install_indices), (REMOVAL, value.removal_indices))
     return {
         "point": value.point,
         "meter": value.meter,
         "installed_at": value.installed_at,
         "removed_at": value.removed_at,
-        "install_index_wh": value.install_indices.get(IMPORT_ACTIVE),
-        "removal_index_wh": value.removal_indices.get(IMPORT_ACTIVE),
+        **{
+            index_column(moment, register): of_moment.get(register)
+            for register in INDEXED
+            for moment, of_moment in indices
+        },
+        "instead_of": None,
     }
 
 

@@ -3,7 +3,7 @@
 It must not know what single files mean.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from typing import Any, TypeVar
@@ -21,24 +21,38 @@ from collector.registry.contract_values import (
     ReadingDays,
 )
 from collector.registry.files import Located, RowError
-from collector.registry.values import Installation, Meter, Multiplier, Point, Station, Transfer
+from collector.registry.forms import INDEXED, INSTALL, REMOVAL, index_column
+from collector.registry.values import (
+    Area,
+    Installation,
+    Meter,
+    Multiplier,
+    Point,
+    Station,
+    Transfer,
+    Transformers,
+)
 
 _Value = TypeVar("_Value")
 
 # Where a value's field has another name than its column.
 _COLUMNS = {
-    "install_indices": "install_index_wh",
-    "removal_indices": "removal_index_wh",
     "ratio": "multiplier",
     "percent_hundredths": "percent",
+    "short_circuit_hundredths": "short_circuit_percent",
 }
+
+
+_MOMENTS = {"install_indices": INSTALL, "removal_indices": REMOVAL}
 
 
 @dataclass(slots=True)
 class RegistryChanges:
     """What to write, or why nothing may be written. `warnings` do not stand in the way."""
 
+    areas: list[Area] = field(default_factory=list)
     stations: list[Station] = field(default_factory=list)
+    transformers: list[Transformers] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     meters: list[Meter] = field(default_factory=list)
     installations: list[Installation] = field(default_factory=list)
@@ -130,17 +144,32 @@ def contradicted(
     changes: RegistryChanges, file: str, row: int, stored: object, given: object
 ) -> None:
     """Every field in which a row differs from what is stored is an error of its own."""
-    for field_ in fields(stored):  # type: ignore[arg-type]
-        was, said = getattr(stored, field_.name), getattr(given, field_.name)
+    for column, was, said in _facts(stored, given):
         if was != said:
-            if field_.name == "percent_hundredths":
-                was, said = (None if one is None else percent_text(one) for one in (was, said))
             reason = f"contradicts what is stored: {_shown(was)}, not {_shown(said)}"
-            fail(changes, file, row, _COLUMNS.get(field_.name, field_.name), reason)
+            fail(changes, file, row, column, reason)
+
+
+def _facts(stored: object, given: object) -> Iterator[tuple[str, object, object]]:
+    """Column by column what is stored and what is said."""
+    for field_ in fields(stored):  # type: ignore[arg-type]
+        name = field_.name
+        if not field_.compare:
+            continue
+        was, said = getattr(stored, name), getattr(given, name)
+        if name in _MOMENTS:
+            for register in INDEXED:
+                column = index_column(_MOMENTS[name], register)
+                yield column, was.get(register), said.get(register)
+        elif name.endswith("_hundredths"):
+            was, said = (None if one is None else percent_text(one) for one in (was, said))
+            yield _COLUMNS[name], was, said
+        else:
+            yield _COLUMNS.get(name, name), was, said
 
 
 def _shown(value: object) -> str:
-    if value is None or value in ({}, ()):
+    if value is None or value == ():
         return "none"
     if isinstance(value, datetime):
         return format_instant(value)
@@ -148,8 +177,6 @@ def _shown(value: object) -> str:
         return value.isoformat()
     if isinstance(value, tuple):
         return ";".join(str(one) for one in value)
-    if isinstance(value, Mapping):
-        return ", ".join(str(one) for one in value.values())
     return str(value)
 
 

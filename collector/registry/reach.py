@@ -6,12 +6,15 @@ frozen or exported does not. It must not know what has been.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from collector.registry.contract_values import Contract, ContractRegistry
 from collector.registry.planning import RegistryChanges
-from collector.registry.values import Registry
+from collector.registry.rows import key_of, stored_key_of
+from collector.registry.values import Installation, Registry
+
+_INSTANT = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ def _stretches(
     for one in changes.closed_contracts:
         assert one.to_at is not None
         yield one.point, one.to_at, None
+    yield from _replaced(changes, stored, contracts)
     known = {**contracts.contracts, **{row.contract: row for row in changes.contracts}}
     members = _members(contracts)
     for kind, column in _NAMES.items():
@@ -83,6 +87,48 @@ def _stretches(
             later = [at for at in begun.get(name, ()) if at > row.from_at]
             for point in _points(column, name, known, members):
                 yield point, row.from_at, min(later, default=None)
+
+
+def _replaced(
+    changes: RegistryChanges, stored: Registry, contracts: ContractRegistry
+) -> Iterator[_Stretch]:
+    """What corrected installations and contracts touch: where they say something else."""
+    places = {key_of("installations", row): row for row in stored.installations}
+    for place in changes.corrected.get("installations", ()):
+        yield from _moved(places[stored_key_of("installations", place)], place)
+    for one in changes.corrected.get("contracts", ()):
+        before = contracts.contracts[one.contract]
+        if before.customer != one.customer:
+            yield one.point, min(before.from_at, one.from_at), None
+        yield from _between(one.point, before.from_at, one.from_at)
+        yield from _between(one.point, before.to_at, one.to_at)
+
+
+def _moved(before: Installation, after: Installation) -> Iterator[_Stretch]:
+    """What a corrected installation touches: around its ends, all of it for another meter."""
+    ends = (before.removed_at, after.removed_at)
+    if before.meter != after.meter:
+        known = [end for end in ends if end is not None]
+        until = max(known) if len(known) == len(ends) else None
+        yield after.point, min(before.installed_at, after.installed_at), until
+        return
+    if before.install_indices != after.install_indices:
+        yield after.point, after.installed_at, after.installed_at + _INSTANT
+    yield from _between(after.point, before.installed_at, after.installed_at)
+    if before.removal_indices != after.removal_indices:
+        # It ends the period before, where that ends just then.
+        for end in ends:
+            if end is not None:
+                yield after.point, end - _INSTANT, end
+    yield from _between(after.point, *ends)
+
+
+def _between(point: str, one: datetime | None, other: datetime | None) -> Iterator[_Stretch]:
+    """From the earlier to the later of two instants, where they differ; None is for ever."""
+    if one == other:
+        return
+    known = sorted(at for at in (one, other) if at is not None)
+    yield point, known[0], known[1] if len(known) > 1 else None
 
 
 def _points(

@@ -26,6 +26,10 @@ REASONS = {
     "{} is no code: 4 to 32 letters, digits, dots, - or _": (
         "{0} không phải là mã: 4 đến 32 chữ cái, chữ số, dấu chấm, - hoặc _"
     ),
+    "{} is no telephone number: 6 to 20 digits, spaces, dots or -": (
+        "{0} không phải là số điện thoại: 6 đến 20 chữ số, dấu cách, dấu chấm hoặc -"
+    ),
+    "{} is no e-mail address": "{0} không phải là địa chỉ thư điện tử",
     "{} is none of {}": "{0} không thuộc các giá trị {1}",
     "{} is no integer from {} to {}": "{0} không phải là số nguyên từ {1} đến {2}",
     "{} is no multiplier: write n or n/d": "{0} không phải là hệ số nhân: ghi n hoặc n/d",
@@ -69,6 +73,12 @@ REASONS = {
     "removed_at must be after installed_at": "removed_at phải sau installed_at",
     "{} {} would be in two installations at once from {}: give the earlier one its removed_at": (
         "{0} {1} sẽ có hai lần lắp đặt cùng lúc từ {2}: ghi removed_at cho lần trước"
+    ),
+    "only the correction of an installation that is stored says instead of what": (
+        "chỉ khi sửa một lần lắp đặt đã lưu mới ghi instead_of"
+    ),
+    "a head on the MV side needs the transformers' rating and losses": (
+        "công tơ tổng đặt phía trung áp cần công suất và tổn thất của máy biến áp"
     ),
     "to_at must be after from_at": "to_at phải sau from_at",
     "point {} would have two contracts at once from {}: give {} its to_at": (

@@ -11,6 +11,7 @@ from typing import Any
 from collector.civil import format_instant
 from collector.registry.files import Located, RegistryFiles, RowError, parse_cells
 from collector.registry.forms import Form, forms
+from collector.registry.values import Installation
 
 Cell = str | int | bool | None
 """What a program writes for a cell: text as in the files, a whole number, yes or no, or nothing."""
@@ -19,7 +20,9 @@ Row = Mapping[str, Cell]
 
 # What makes a row the one it is; the first of them is the name under which rows are asked for.
 KEYS: Mapping[str, tuple[str, ...]] = {
+    "areas": ("kind", "code"),
     "stations": ("station",),
+    "transformers": ("station", "from_at"),
     "points": ("point",),
     "transfers": ("point", "from_at"),
     "meters": ("meter",),
@@ -35,13 +38,19 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "memberships": ("point", "from_at"),
 }
 
-# Its name and address are personal data (Law 91/2025/QH15).
+# Its names, addresses and numbers are personal data (Law 91/2025/QH15).
 PERSONAL = "customers"
 
 # Their rows may be put right under the same name and instant; what they replace is kept.
 CORRECTABLE = frozenset(
-    {"transfers", "inspections", "terms", "allocations", "reading_days", "memberships"}
-)
+    {
+        "areas", "transformers", "transfers", "installations", "multipliers", "inspections",
+        "contracts", "terms", "allocations", "reading_days", "memberships",
+    }
+)  # fmt: skip
+
+# Of these what was corrected is kept beside the row that holds, not as a version of it.
+REPLACED = ("installations", "multipliers", "contracts")
 
 # Lists that are one fact: a cell that is left out is empty, not as it was.
 _WHOLE = frozenset({"allocations"})
@@ -77,6 +86,13 @@ def _cell(value: Any, show: Any) -> Cell:  # noqa: ANN401  cells of many kinds
 def key_of(kind: str, value: object) -> tuple[Any, ...]:
     """What makes a value the one it is."""
     return tuple(getattr(value, column) for column in KEYS[kind])
+
+
+def stored_key_of(kind: str, value: object) -> tuple[Any, ...]:
+    """The key under which the row that a value corrects is stored."""
+    if isinstance(value, Installation) and value.instead_of is not None:
+        return value.point, value.instead_of
+    return key_of(kind, value)
 
 
 def parse_rows(
@@ -117,6 +133,8 @@ def parse_rows(
 
 def _key_in(kind: str, texts: Mapping[str, str], form: Form) -> tuple[Any, ...] | None:
     """The key that a row names; None where it names none, which is its own error later."""
+    if texts.get("instead_of"):
+        texts = {**texts, "installed_at": texts["instead_of"]}
     try:
         return tuple(form.columns[column].parse(texts.get(column, "")) for column in KEYS[kind])
     except (ValueError, IndexError):

@@ -87,6 +87,8 @@ class Installation:
     """A meter at a point from `installed_at` up to, not including, `removed_at` (None: still).
 
     The indices are what was read on the spot when it went in and when it came out, by register.
+    `instead_of` is said by a correction alone, and stored nowhere: the `installed_at` that was
+    wrong, under which the installation is stored.
     """
 
     point: str
@@ -95,6 +97,7 @@ class Installation:
     removed_at: datetime | None = None
     install_indices: Mapping[str, int] = field(default_factory=dict)
     removal_indices: Mapping[str, int] = field(default_factory=dict)
+    instead_of: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,48 @@ class Transfer:
     station: str
 
 
+class AreaKind(StrEnum):
+    """What a code of stations stands for."""
+
+    UNIT = "unit"  # of the power company
+    COMMUNE = "commune"
+    FEEDER = "feeder"  # the medium-voltage line
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A code that stations name, and what people call it."""
+
+    kind: AreaKind
+    code: str
+    name: str
+
+
+class HeadSide(StrEnum):
+    """On which side of the transformers a station's head meter is."""
+
+    LV = "lv"  # the transformers are upstream of it: their losses are not in the station's
+    MV = "mv"
+
+
+@dataclass(frozen=True, slots=True)
+class Transformers:
+    """The transformers of a station and the side of its head meter, until its next row.
+
+    `count` of the same, each with `rated_kva`, its losses in W at no load (P0) and at rated current
+    (Pk), and its short-circuit voltage (uk) in hundredths of a per cent.
+    """
+
+    station: str
+    from_at: datetime
+    head_side: HeadSide
+    rated_kva: int | None = None
+    no_load_loss_w: int | None = None
+    load_loss_w: int | None = None
+    short_circuit_hundredths: int | None = None
+    count: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Registry:
     """All of it, or one station's part."""
@@ -129,3 +174,5 @@ class Registry:
     installations: tuple[Installation, ...] = ()
     multipliers: tuple[Multiplier, ...] = ()
     transfers: tuple[Transfer, ...] = ()
+    transformers: tuple[Transformers, ...] = ()
+    areas: tuple[Area, ...] = ()

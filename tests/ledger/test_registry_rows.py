@@ -33,7 +33,12 @@ ZONE = "Asia/Ho_Chi_Minh"
 BY = By("test", midnight("2026-06-01"), ZONE)
 
 FILES = {
+    "areas.csv": "kind,code,name\ncommune,08824,Đồng Thịnh\nunit,PA25SL,Điện lực Sông Lô\n",
     "stations.csv": "station,name,commune,capacity_kva,kind\nT1,Trạm 1,,250,public\nT2,Trạm 2,,,\n",
+    "transformers.csv": (
+        "station,from_at,head_side,rated_kva,no_load_loss_w,load_loss_w,short_circuit_percent,count\n"
+        "T1,2026-01-01,lv,,,,,\nT1,2026-03-01,mv,250,340,2600,4.5,2\n"
+    ),
     "points.csv": (
         "point,station,role,name,parent\nT1/0,T1,head,Tổng,\nT1/1,T1,household,a,\n"
         "T1/2,T1,business,b,\nT1/3,T1,sub_meter,c,T1/2\n"

@@ -42,8 +42,10 @@ from collector.registry.contract_values import (
     ReadingDay,
 )
 from collector.registry.contract_values import ContractRegistry as Contracts
-from collector.registry.forms import TOTAL
+from collector.registry.forms import RATES, TOTAL
 from collector.registry.values import Installation, Registry, Role
+
+_WH_PER_KWH = 1000
 
 # These have nobody who pays.
 _UNBILLED = frozenset({Role.HEAD, Role.OWN_USE})
@@ -236,7 +238,10 @@ def _family(
             except RatingError as error:
                 refused.append(Refusal(name, contract.contract, error))
     if not refused:
-        return Family(root, tuple(bills)), ()
+        # Who moved out has the last bill, whoever pays for what came after.
+        return Family(root, tuple(bills)), [
+            told for name in names for told in _nobodys(facts, name, of_point[name], bills)
+        ]
     first = refused[0]
     for bill in bills:
         waiting = NotRatable(
@@ -245,6 +250,46 @@ def _family(
         )
         refused.append(Refusal(bill.points[0].point, bill.bill, waiting))
     return None, refused
+
+
+def _nobodys(
+    facts: Facts, point: str, contracts: Sequence[Contract], bills: Sequence[BillDeterminants]
+) -> Iterator[Refusal]:
+    """What was counted after the last contract of a point had ended in the period: 1 kWh or more.
+
+    It would be billed to nobody, and not be missed.
+    """
+    last = max(contracts, key=lambda row: row.from_at)
+    if last.to_at is None or last.to_at >= facts.bounds[1]:
+        return
+    (bill,) = (one for one in bills if one.bill == last.contract)
+    closed = {
+        use.register: use.parts[-1].reads[-1]
+        for of_point in bill.points
+        for use in of_point.registers
+        if use.parts and use.parts[-1].reads
+    }
+    counted = {TOTAL} if TOTAL in closed else closed.keys() & set(RATES)
+    after_wh = 0
+    for line in facts.lines.get(point, ()):
+        if line.register not in counted or line.index_to is None:
+            continue
+        read = closed[line.register]
+        if line.meter == read.meter:
+            after_wh += int((line.index_to - read.index_to_wh) * line.multiplier)
+        elif line.read_from_at is not None and line.read_from_at >= last.to_at:
+            after_wh += line.consumption or 0
+    if after_wh >= _WH_PER_KWH:
+        ended = civil_day(last.to_at, facts.zone)
+        yield Refusal(
+            point,
+            None,
+            NotRatable(
+                f"{point} counted {after_wh // _WH_PER_KWH} kWh after contract {last.contract}"
+                f" had ended on {ended}, and has no other",
+                hint="add who pays from then on to contracts.csv, or settle them by hand",
+            ),
+        )
 
 
 def _bill(facts: Facts, contract: Contract) -> BillDeterminants:

@@ -5,7 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from collector.balance.settings import HeadSide, LossesError, read_settings, transformer_cuts
+from collector.balance.settings import LossesError, read_settings, transformer_cuts
+from collector.registry.values import HeadSide
 
 ZONE = "Asia/Ho_Chi_Minh"
 MV = """

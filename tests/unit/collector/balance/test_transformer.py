@@ -6,8 +6,9 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.balance.settings import HeadSide, Transformer
+from collector.balance.settings import Transformer
 from collector.balance.transformer import TechnicalNote, technical_part, transformer_loss
+from collector.registry.values import HeadSide
 
 START = datetime(2026, 9, 1, tzinfo=UTC)
 MONTH = (START, START + timedelta(days=30))
