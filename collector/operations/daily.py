@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from collector.civil import day_start, days
 from collector.ledger import UnitOfWork
 from collector.ledger.findings import ManualIndex, ManualKind
+from collector.registry.asking import belongs
 from collector.registry.values import Installation, Registry
 from collector.vee.daily_index import WIDE_MAX, ZERO_LOOKBACK, daily_indices
 from collector.vee.limits import Limits, LimitsBook
@@ -135,7 +136,7 @@ def _choose(
 ) -> None:
     """Fill in what is chosen of the reads, with what people have put in."""
     row = of_meter.installation
-    seen = {*reads, *(one.register for one in manual if _belongs(row, one.at))}
+    seen = {*reads, *(one.register for one in manual if belongs(row, one.at))}
     of_meter.registers = tuple(sorted({*of_meter.limits.registers, *seen}))
     for register in of_meter.registers:
         inside, outside = _split(row, reads.get(register, ()))
@@ -148,7 +149,7 @@ def _choose(
                 inside.append(Read(at, indices[register], at, origin=Origin.SPOT))
         fixed: dict[datetime, DailyIndex] = {}
         for one in manual:
-            if one.register != register or one.value is None or not _belongs(row, one.at):
+            if one.register != register or one.value is None or not belongs(row, one.at):
                 continue
             if one.kind is ManualKind.HAND:
                 inside = [read for read in inside if read.at != one.at]
@@ -190,7 +191,7 @@ def _lacking(
     }
     counted = {register: any(values.values()) for register, values in sure.items()}
     for start in context:
-        if not _belongs(row, start):
+        if not belongs(row, start):
             continue
         # A zero of a register that counts may be a fault: then another read stands for the day.
         enough = all(
@@ -207,15 +208,11 @@ def _lacking(
     return spans
 
 
-def _belongs(row: Installation, at: datetime) -> bool:
-    return row.installed_at <= at and (row.removed_at is None or at <= row.removed_at)
-
-
 def _split(row: Installation, reads: Iterable[Read]) -> tuple[list[Read], list[Read]]:
     """Reads that belong to the installation by their slot, and those after its removal."""
     inside, outside = [], []
     for read in reads:
-        if _belongs(row, read.slot):
+        if belongs(row, read.slot):
             inside.append(read)
         elif row.removed_at is not None and read.slot > row.removed_at:
             outside.append(read)

@@ -133,6 +133,16 @@ def test_a_run_from_the_draft_to_the_file(ask: Asking, desk: World) -> None:
     assert (entry.actor, entry.detail["rows"]) == ("taker", 3)
 
 
+def test_a_books_periods_are_what_a_run_is_opened_with(ask: Asking) -> None:
+    asked = "/v1/billing/periods"
+    assert ask.get(asked, book="A", month="2026-06-01").json() == {
+        "periods": [{"book": "A", "number": 1, "from_day": "2026-05-20", "to_day": "2026-06-20"}]
+    }
+    assert ask.get(asked, book="B", month="2026-01-15").json() == {"periods": []}
+    ask.get(asked, book="X", month="2026-06-01", status=404)
+    ask.get(asked, book="A", month="2026-06", status=422)
+
+
 def exported(ask: Asking) -> str:
     """A run of June that is exported."""
     run = f"{RUNS}/{ask.post(RUNS, JUNE, status=201)['run']}"
