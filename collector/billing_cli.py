@@ -44,7 +44,7 @@ SHOWN = 20
 def open_(  # noqa: PLR0913  one parameter per option
     config: ConfigOption,
     first: Annotated[
-        str | None, typer.Option("--from", help="The billing day that begins the period.")
+        str | None, typer.Option("--from", help="The reading day that begins the period.")
     ] = None,
     last: Annotated[
         str | None, typer.Option("--to", help="The next one; it is not in the period.")
