@@ -237,10 +237,10 @@ def _server(
 ) -> uvicorn.Server:
     # A process that only takes batches needs no web framework.
     from collector.api.app import create_app  # noqa: PLC0415
+    from collector.api.serving import server_of  # noqa: PLC0415
     from collector.operations.billing_settings import billing_rules  # noqa: PLC0415
     from collector.operations.losses import load_settings  # noqa: PLC0415
     from collector.operations.vee_files import load_limits  # noqa: PLC0415
-    from collector.api.serving import server_of  # noqa: PLC0415
     from collector.web.context import Context  # noqa: PLC0415
     from collector.web.rates import Rates  # noqa: PLC0415
 

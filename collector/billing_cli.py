@@ -16,12 +16,11 @@ from collector import bills_cli
 from collector.billing.exports.run_csv import run_csv
 from collector.billing.gates import Cause, ExceptionFilter, Reference
 from collector.civil import civil_day, day_start, format_instant
-from collector.cli_common import ConfigOption, actor, configured
-from collector.clock import system_now
+from collector.cli_common import ConfigOption, acting, configured
 from collector.errors import InvalidRequest
 from collector.ledger import Ledger
 from collector.operations import billing_runs
-from collector.operations.billing_runs import Acting, LineChange, RunView, Scope
+from collector.operations.billing_runs import LineChange, RunView, Scope
 from collector.operations.billing_settings import billed_by
 from collector.operations.exports import write_file
 from collector.operations.registry_history import book_periods
@@ -45,7 +44,7 @@ SHOWN = 20
 def open_(  # noqa: PLR0913  one parameter per option
     config: ConfigOption,
     first: Annotated[
-        str | None, typer.Option("--from", help="The billing day that begins the period.")
+        str | None, typer.Option("--from", help="The reading day that begins the period.")
     ] = None,
     last: Annotated[
         str | None, typer.Option("--to", help="The next one; it is not in the period.")
@@ -68,7 +67,7 @@ def open_(  # noqa: PLR0913  one parameter per option
             from_at=from_at,
             to_at=to_at,
             zone=settings.zone,
-            by_whom=_acting(),
+            by_whom=acting(),
         )
     typer.echo(head.run)
 
@@ -79,7 +78,7 @@ def make(
 ) -> None:
     """Work out what the run bills; a new version, if anything has changed since the last one."""
     with configured(config) as (ledger, settings):
-        made = billing_runs.make_version(ledger, run, billed_by(settings), _acting(reason))
+        made = billing_runs.make_version(ledger, run, billed_by(settings), acting(reason))
     version = made.version
     said = "made" if made.is_new else "still holds; nothing has changed"
     typer.echo(f"version {version.version} {said}: {version.line_count} lines")
@@ -157,7 +156,7 @@ def exceptions_(
 def accept(config: ConfigOption, run: RunArgument, cause: Cause, reason: ReasonOption) -> None:
     """Answer for all exceptions of one cause in the latest version."""
     with configured(config) as (ledger, _):
-        billing_runs.accept_exceptions(ledger, run, cause, _acting(reason))
+        billing_runs.accept_exceptions(ledger, run, cause, acting(reason))
     typer.echo(f"{cause.value} accepted")
 
 
@@ -184,9 +183,7 @@ def decide(  # noqa: PLR0913  one parameter per option
         below_percent,
     )
     with configured(config) as (ledger, settings):
-        count = decide_exceptions(
-            ledger, run, billed_by(settings), wanted, verdict, _acting(reason)
-        )
+        count = decide_exceptions(ledger, run, billed_by(settings), wanted, verdict, acting(reason))
     typer.echo(f"{count} exceptions decided: {verdict.value}")
     if count and verdict is Verdict.HOLD:
         typer.echo(f"they count from the next version on: songlo collector billing make {run}")
@@ -202,7 +199,7 @@ def mark(
 ) -> None:
     """Say what the reader found at a point; refused where it says zero and the meter counted."""
     with configured(config) as (ledger, _):
-        mark_point(ledger, run, point, letter, _acting(reason))
+        mark_point(ledger, run, point, letter, acting(reason))
     typer.echo(f"{point}: {letter or 'no mark'}")
 
 
@@ -210,7 +207,7 @@ def mark(
 def exclude(config: ConfigOption, run: RunArgument, point: str, reason: ReasonOption) -> None:
     """Leave a point out; a later run bills it from where it was billed to. Then `make` again."""
     with configured(config) as (ledger, _):
-        billing_runs.exclude_point(ledger, run, point, _acting(reason), include=False)
+        billing_runs.exclude_point(ledger, run, point, acting(reason), include=False)
     typer.echo(f"{point} is left out of the next version: songlo collector billing make {run}")
 
 
@@ -218,7 +215,7 @@ def exclude(config: ConfigOption, run: RunArgument, point: str, reason: ReasonOp
 def include(config: ConfigOption, run: RunArgument, point: str, reason: ReasonOption) -> None:
     """Take a point in again that was left out. Then `make` again."""
     with configured(config) as (ledger, _):
-        billing_runs.exclude_point(ledger, run, point, _acting(reason), include=True)
+        billing_runs.exclude_point(ledger, run, point, acting(reason), include=True)
     typer.echo(f"{point} is in the next version: songlo collector billing make {run}")
 
 
@@ -231,9 +228,7 @@ def approve(
 ) -> None:
     """Approve the latest version; only by who had no hand in it."""
     with configured(config) as (ledger, settings):
-        version = billing_runs.approve_run(
-            ledger, run, sha256, billed_by(settings), _acting(reason)
-        )
+        version = billing_runs.approve_run(ledger, run, sha256, billed_by(settings), acting(reason))
     typer.echo(f"version {version.version} approved")
 
 
@@ -246,7 +241,7 @@ def export(
     """Close the run and write its lines. Once exported it never changes; again: the same file."""
     with configured(config) as (ledger, _):
         view = billing_runs.view_run(ledger, run)
-        done = view.export or billing_runs.export_run(ledger, run, _acting())
+        done = view.export or billing_runs.export_run(ledger, run, acting())
         data = b"".join(run_csv(billing_runs.version_lines(ledger, run, done.version)))
     try:
         write_file([data], output)
@@ -268,10 +263,6 @@ def verify(config: ConfigOption) -> None:
     if faults:
         raise typer.Exit(1)
     typer.echo("all runs are as they were made")
-
-
-def _acting(reason: str = "") -> Acting:
-    return Acting(actor(), system_now(), reason)
 
 
 def _day(text: str) -> date:

@@ -17,14 +17,12 @@ from collector.billing.bill_gate import BillCause, BillFilter
 from collector.billing.bill_values import BillSetHead
 from collector.billing.gates import Reference
 from collector.civil import format_instant, zone_info
-from collector.cli_common import ConfigOption, actor, configured
-from collector.clock import system_now
+from collector.cli_common import ConfigOption, acting, configured
 from collector.console.bill_text import bill_text
 from collector.console.locale import speech
 from collector.operations import bills
 from collector.operations.billing_settings import rated_by
 from collector.operations.exports import write_file
-from collector.operations.run_facts import Acting
 
 app = typer.Typer(
     no_args_is_help=True, help="Bill previews of a run: sets, exceptions, approval, the file."
@@ -55,7 +53,7 @@ def make(
 ) -> None:
     """Preview all bills of a run: of its exported version, or of its latest."""
     with configured(config) as (ledger, settings):
-        made = bills.make_bills(ledger, run, rated_by(settings), _acting(reason))
+        made = bills.make_bills(ledger, run, rated_by(settings), acting(reason))
     head = made.head
     typer.echo(head.bill_set)
     said = "made" if made.is_new else "still holds; nothing has changed"
@@ -141,7 +139,7 @@ def accept(
     """Answer for exceptions, one by one or in bulk: all that fit every option."""
     wanted = BillFilter(frozenset(cause or ()), frozenset(contract or ()), below_vnd)
     with configured(config) as (ledger, settings):
-        count = bills.accept_bills(ledger, bill_set, rated_by(settings), wanted, _acting(reason))
+        count = bills.accept_bills(ledger, bill_set, rated_by(settings), wanted, acting(reason))
     typer.echo(f"{count} exceptions accepted")
 
 
@@ -154,7 +152,7 @@ def approve(
 ) -> None:
     """Approve a set; only by who had no hand in it."""
     with configured(config) as (ledger, settings):
-        bills.approve_bills(ledger, bill_set, sha256, rated_by(settings), _acting(reason))
+        bills.approve_bills(ledger, bill_set, sha256, rated_by(settings), acting(reason))
     typer.echo(f"set {bill_set} approved")
 
 
@@ -168,7 +166,7 @@ def export(
     """Write the approved bills for the receivables system; again: the same file."""
     digest = hashlib.sha256()
     with configured(config) as (ledger, _):
-        head, pieces = bills.export_bills(ledger, bill_set, form.value, _acting())
+        head, pieces = bills.export_bills(ledger, bill_set, form.value, acting())
         write_file(_hashed(pieces, digest), output)
     typer.echo(f"{output}: {_sums(head)}")
     typer.echo(f"sha256 of the file {digest.hexdigest()}")
@@ -207,10 +205,6 @@ def _hashed(pieces: Iterator[bytes], digest: "hashlib._Hash") -> Iterator[bytes]
     for piece in pieces:
         digest.update(piece)
         yield piece
-
-
-def _acting(reason: str = "") -> Acting:
-    return Acting(actor(), system_now(), reason)
 
 
 def _sums(head: BillSetHead) -> str:

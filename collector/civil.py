@@ -45,6 +45,11 @@ def days(first_day: date, last_day: date) -> Iterator[date]:
         yield first_day + timedelta(days=number)
 
 
+def next_month(first: date) -> date:
+    """The first day of the month after the one that begins on `first`."""
+    return (first + timedelta(days=31)).replace(day=1)
+
+
 def parse_instant(text: str, zone: str) -> datetime:
     """The instant that `text` says: RFC 3339 with an offset, or a date (its first instant).
 

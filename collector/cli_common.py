@@ -12,9 +12,11 @@ from typing import Annotated
 import typer
 
 from collector.app import open_ledger
+from collector.clock import system_now
 from collector.config import CollectorConfig, load_config
 from collector.errors import CollectorError
 from collector.ledger import Ledger
+from collector.operations.run_facts import Acting
 from collector.readings.port import StoreUnavailable
 
 ConfigOption = Annotated[
@@ -47,6 +49,11 @@ def actor() -> str:
         return f"command:{getpass.getuser()}"[:64]
     except (KeyError, OSError):  # an account without a name
         return "command"
+
+
+def acting(reason: str = "") -> Acting:
+    """Who gives the command, now, and why."""
+    return Acting(actor(), system_now(), reason)
 
 
 def load_config_or_exit(path: Path) -> CollectorConfig:

@@ -44,6 +44,21 @@ class RunRequest(_Request):
     to_day: Day = Field(examples=["2026-11-20"])
 
 
+class PeriodView(View):
+    """A period of a reading book, as `POST /v1/billing/runs` takes it; which of its month it is."""
+
+    book: str
+    number: int
+    from_day: date
+    to_day: date
+
+
+class PeriodList(View):
+    """The periods of a book that end in a month, in their order; none where it is not read then."""
+
+    periods: list[PeriodView]
+
+
 class ReasonRequest(_Request):
     """Why something is done."""
 

@@ -215,7 +215,10 @@ class DayIndexList(View):
 
 
 class RateView(View):
-    """Daily indices of a group that were due, and what became of them; ratios are text."""
+    """Daily indices of a group that were due, and what became of them; ratios are text.
+
+    All counts are of points times days: 100 points over 31 days are 3,100.
+    """
 
     station: str | None
     commune: str | None

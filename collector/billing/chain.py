@@ -30,6 +30,7 @@ from collector.billing.snapshot import (
     at_end,
     at_start,
     consumption,
+    scaled,
 )
 from collector.billing.values import LineQuality
 from collector.civil import format_instant
@@ -361,7 +362,7 @@ def _returned(
     is_lower = today is not None and today.value < closing.index and today.value <= end.value
     if not (was_estimate or is_lower) or end.value >= closing.index:
         return None
-    return _scaled(_whole(end.value, step), multiplier) - _scaled(
+    return scaled(_whole(end.value, step), multiplier) - scaled(
         _whole(closing.index, step), multiplier
     )
 
@@ -464,7 +465,7 @@ def _total(
         step = steps.of(part.multiplier)
         used = _used(start, end, part.multiplier, step, roll_over)
         if used is None and end.value < start.value and first.kind is LineKind.RETURN:
-            used = _scaled(_whole(end.value, step), part.multiplier) - _scaled(
+            used = scaled(_whole(end.value, step), part.multiplier) - scaled(
                 _whole(start.value, step), part.multiplier
             )
         if used is None:
@@ -480,10 +481,6 @@ def _modulus(register: str, roll_over_wh: int | None) -> int | None:
 
 def _whole(value: int, step: int) -> int:
     return value // step * step
-
-
-def _scaled(value: int, multiplier: Fraction) -> int:
-    return value * multiplier.numerator // multiplier.denominator
 
 
 def _worse(one: LineQuality, other: LineQuality) -> LineQuality:

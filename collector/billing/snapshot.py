@@ -197,7 +197,7 @@ def consumption(
             return None
     if is_impossible(reached - start.value, end.at - start.at):
         return None
-    used = _floor(reached, multiplier) - _floor(start.value, multiplier)
+    used = scaled(reached, multiplier) - scaled(start.value, multiplier)
     # What no store can hold exactly is not billed in part.
     return used if used <= ENERGY_MAX else None
 
@@ -212,7 +212,8 @@ def _on_the_spot(value: int, at: datetime) -> IndexAt:
     return IndexAt(value, at, actual=True)
 
 
-def _floor(value: int, multiplier: Fraction) -> int:
+def scaled(value: int, multiplier: Fraction) -> int:
+    """An index behind a multiplier, floored to the register's unit."""
     return value * multiplier.numerator // multiplier.denominator
 
 

@@ -22,6 +22,7 @@ from collector.billing.snapshot import Boundary, Stretch
 from collector.ledger import UnitOfWork
 from collector.ledger.boundary_reads import Span
 from collector.ledger.findings import ManualIndex, ManualKind
+from collector.registry.asking import belongs
 from collector.registry.values import Installation, Registry
 from contract.registers import IMPORT_ACTIVE
 
@@ -87,7 +88,7 @@ def _fetch(uow: UnitOfWork, wanted: Sequence[_Wanted], window: timedelta) -> Non
     for meter, register, at, value, slot, unsure in uow.boundary_reads.within(spans):
         read = BoundaryRead(at, value, unsure)
         for one in by_meter[meter]:
-            if abs(at - one.at) <= window and _belongs(one.installation, slot):
+            if abs(at - one.at) <= window and belongs(one.installation, slot):
                 one.reads.setdefault(register, []).append(read)
 
 
@@ -150,7 +151,7 @@ def _put_in(uow: UnitOfWork, wanted: Sequence[_Wanted]) -> None:
                         spot = BoundaryRead(at, value, fixed=True)
                         one.reads.setdefault(register, []).append(spot)
         for entry in manual.get(row.meter, ()):
-            if entry.register in REGISTERS and _belongs(row, entry.at):
+            if entry.register in REGISTERS and belongs(row, entry.at):
                 _add_manual(one, entry)
 
 
@@ -164,7 +165,3 @@ def _add_manual(one: _Wanted, entry: ManualIndex) -> None:
     else:
         return
     one.reads.setdefault(entry.register, []).append(read)
-
-
-def _belongs(row: Installation, at: datetime) -> bool:
-    return row.installed_at <= at and (row.removed_at is None or at <= row.removed_at)

@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from collector.civil import day_start, days
 from collector.ledger import UnitOfWork
 from collector.ledger.findings import ManualIndex, ManualKind
+from collector.registry.asking import belongs
 from collector.registry.values import Installation, Registry
 from collector.vee.daily_index import WIDE_MAX, ZERO_LOOKBACK, daily_indices
 from collector.vee.limits import Limits, LimitsBook
@@ -143,7 +144,7 @@ def _choose(
         )
         if at is not None
     ]
-    seen = {*reads, *(one.register for one in manual if _belongs(row, one.at))}
+    seen = {*reads, *(one.register for one in manual if belongs(row, one.at))}
     for indices, at in written:
         if context[0] <= at <= context[-1]:
             seen |= indices.keys()
@@ -156,7 +157,7 @@ def _choose(
                 inside.append(Read(at, indices[register], at, origin=Origin.SPOT))
         fixed: dict[datetime, DailyIndex] = {}
         for one in manual:
-            if one.register != register or one.value is None or not _belongs(row, one.at):
+            if one.register != register or one.value is None or not belongs(row, one.at):
                 continue
             if one.kind is ManualKind.HAND:
                 inside = [read for read in inside if read.at != one.at]
@@ -198,7 +199,7 @@ def _lacking(
     }
     counted = {register: any(values.values()) for register, values in sure.items()}
     for start in context:
-        if not _belongs(row, start):
+        if not belongs(row, start):
             continue
         # A zero of a register that counts may be a fault: then another read stands for the day.
         enough = all(
@@ -215,15 +216,11 @@ def _lacking(
     return spans
 
 
-def _belongs(row: Installation, at: datetime) -> bool:
-    return row.installed_at <= at and (row.removed_at is None or at <= row.removed_at)
-
-
 def _split(row: Installation, reads: Iterable[Read]) -> tuple[list[Read], list[Read]]:
     """Reads that belong to the installation by their slot, and those after its removal."""
     inside, outside = [], []
     for read in reads:
-        if _belongs(row, read.slot):
+        if belongs(row, read.slot):
             inside.append(read)
         elif row.removed_at is not None and read.slot > row.removed_at:
             outside.append(read)

@@ -27,7 +27,7 @@ from collector.balance.losses import (
 )
 from collector.balance.settings import LossesError, LossSettings, read_settings
 from collector.balance.station import DayBalance
-from collector.civil import civil_day, day_start
+from collector.civil import civil_day, day_start, next_month
 from collector.errors import InvalidRequest, NotFound
 from collector.ledger import Ledger
 from collector.operations.balances import Between, balances_between, daily_balances, load_station
@@ -168,7 +168,7 @@ def station_trend(
 
 def month_instants(month: date, zone: str, count: int = 1) -> list[datetime]:
     """The starts of `count` calendar months of which the last is the one of a day, and its end."""
-    firsts = [_next_month(month.replace(day=1))]
+    firsts = [next_month(month.replace(day=1))]
     for _ in range(count):
         firsts.append((firsts[-1] - timedelta(days=1)).replace(day=1))
     return [day_start(first, zone) for first in reversed(firsts)]
@@ -176,7 +176,7 @@ def month_instants(month: date, zone: str, count: int = 1) -> list[datetime]:
 
 def last_day(month: date) -> date:
     """The last day of the month of a day."""
-    return _next_month(month.replace(day=1)) - timedelta(days=1)
+    return next_month(month.replace(day=1)) - timedelta(days=1)
 
 
 def month_period(month: date, zone: str) -> Period:
@@ -216,7 +216,7 @@ def range_period(from_at: datetime, to_at: datetime, zone: str) -> Period:
         return Period(from_at, to_at, from_at - (to_at - from_at))
     earlier = first.replace(day=1) - timedelta(days=1)
     same = _same_day(earlier, first.day)
-    if same is not None and last == _same_day(_next_month(first.replace(day=1)), first.day):
+    if same is not None and last == _same_day(next_month(first.replace(day=1)), first.day):
         return Period(from_at, to_at, day_start(same, zone))
     return Period(from_at, to_at, day_start(first - (last - first), zone))
 
@@ -333,10 +333,6 @@ class _Rows:
             multipliers=tuple(row for name in names for row in self._multipliers.get(name, ())),
             transfers=tuple(row for name in names for row in self._transfers.get(name, ())),
         )
-
-
-def _next_month(first: date) -> date:
-    return (first + timedelta(days=31)).replace(day=1)
 
 
 def _same_day(month: date, day: int) -> date | None:

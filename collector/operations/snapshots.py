@@ -108,14 +108,6 @@ def snapshot_lines(ledger: Ledger, snapshot_id: str) -> Iterator[SnapshotLine]:
     return _pages(ledger, head)
 
 
-def period_lines(
-    uow: UnitOfWork, station: str | None, from_at: datetime, to_at: datetime
-) -> list[SnapshotLine]:
-    """The lines that a snapshot made now would have. Raises InvalidRequest and NotFound."""
-    registry, parts = _period_parts(uow, station, from_at, to_at)
-    return _lines(uow, registry, parts, station, (from_at, to_at))
-
-
 def _period_parts(
     uow: UnitOfWork, station: str | None, from_at: datetime, to_at: datetime
 ) -> tuple[Registry, list[Stretch]]:

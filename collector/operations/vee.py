@@ -1,4 +1,4 @@
-"""Validation over a period, the queue of findings, and what people decide of them.
+"""Validation over a period, and the queue of findings that it leaves.
 
 It fetches facts, asks the rules and keeps what they find; it must not judge a read itself.
 """

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
-from collector.civil import civil_day, day_start
+from collector.civil import civil_day, day_start, next_month
 from collector.registry.contract_values import (
     Allocation,
     Contract,
@@ -19,7 +19,7 @@ from collector.registry.contract_values import (
     ReadingDay,
     ReadingDays,
 )
-from collector.registry.values import Point, Transfer
+from collector.registry.values import Installation, Point, Transfer
 
 _DAY = timedelta(days=1)
 
@@ -48,6 +48,11 @@ def in_force(rows: Iterable[_Row], at: datetime) -> _Row | None:
     """The row that holds at an instant: the last one that began, or None before the first."""
     begun = [row for row in rows if row.from_at <= at]
     return max(begun, key=lambda row: row.from_at) if begun else None
+
+
+def belongs(row: Installation, at: datetime) -> bool:
+    """Whether a read of an instant may be of an installation: both its ends are part of it."""
+    return row.installed_at <= at and (row.removed_at is None or at <= row.removed_at)
 
 
 def contract_at(contracts: Iterable[Contract], point: str, at: datetime) -> Contract | None:
@@ -169,7 +174,7 @@ def periods_of_month(
     if not schedules:
         return []
     first = month.replace(day=1)
-    last = _next_month(first) - _DAY
+    last = next_month(first) - _DAY
     boundaries = _boundaries(schedules, last, zone)
     found: list[BookPeriod] = []
     for (start, _), (end, reading_day) in pairwise(boundaries):
@@ -192,7 +197,7 @@ def _boundaries(
         ends = civil_day(following[0].from_at, zone) if following else last + _DAY
         month = begins.replace(day=1)
         while month <= last:
-            following_month = _next_month(month)
+            following_month = next_month(month)
             for reading_day in row.reading_days:
                 day = (
                     following_month - _DAY
@@ -205,7 +210,3 @@ def _boundaries(
                     found.append((day, reading_day))
             month = following_month
     return found
-
-
-def _next_month(first: date) -> date:
-    return (first + timedelta(days=31)).replace(day=1)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ JUNE = {"book": "A", "from_day": "2026-05-20", "to_day": "2026-06-20"}
 CLERK, MANAGER, TAKER = "clerk", "manager", "taker"
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[World]:
+@contextmanager
+def office(folder: Path) -> Iterator[World]:
     """Book A read on 20 May and 20 June, and a key each for a clerk, a manager and a program."""
-    with world(tmp_path, stations=False, reads=False) as made:
+    with world(folder, stations=False, reads=False) as made:
         made.now = datetime(2026, 11, 24, 3, tzinfo=UTC)
         for name, scope in (
             (CLERK, Scope.SNAPSHOT), (MANAGER, Scope.APPROVE), (TAKER, Scope.EXPORT),
@@ -35,11 +36,17 @@ def desk(tmp_path: Path) -> Iterator[World]:
         made.keys["both"] = add_key(
             made.ledger, name="both", scopes=[Scope.SNAPSHOT, Scope.APPROVE], now=FIRST_AT
         )
-        import_files(made.ledger, tmp_path / "registry", FILES_OF_BILLS)
+        import_files(made.ledger, folder / "registry", FILES_OF_BILLS)
         put(made.ledger, midnight("2026-05-20"), {"MA": 1_000_900, "MA1": 10_000, "MB": 20_000})
         put(made.ledger, midnight("2026-06-05"), {"MB": 150_000}, seq=2)
         values = {"MA": 1_500_900, "MA1": 110_000, "MB": 220_000}
         put(made.ledger, midnight("2026-06-20"), values, seq=3)
+        yield made
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[World]:
+    with office(tmp_path) as made:
         yield made
 
 
@@ -124,6 +131,16 @@ def test_a_run_from_the_draft_to_the_file(ask: Asking, desk: World) -> None:
     (entry, *_) = list_audit(desk.ledger, limit=1)
     assert entry.detail["sha256"] == hashlib.sha256(lines.content).hexdigest()
     assert (entry.actor, entry.detail["rows"]) == ("taker", 3)
+
+
+def test_a_books_periods_are_what_a_run_is_opened_with(ask: Asking) -> None:
+    asked = "/v1/billing/periods"
+    assert ask.get(asked, book="A", month="2026-06-01").json() == {
+        "periods": [{"book": "A", "number": 1, "from_day": "2026-05-20", "to_day": "2026-06-20"}]
+    }
+    assert ask.get(asked, book="B", month="2026-01-15").json() == {"periods": []}
+    ask.get(asked, book="X", month="2026-06-01", status=404)
+    ask.get(asked, book="A", month="2026-06", status=422)
 
 
 def exported(ask: Asking) -> str:

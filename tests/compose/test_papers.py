@@ -17,6 +17,7 @@ from simulator.cli import app as simulator_app
 from songlo.demo.cli import app as demo_app
 from tests.compose.plain import ROOT
 from tests.services.process import find_program
+from tests.unit.collector.rating.test_golden_bills import BILLS
 
 DEPLOYING = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=str)
@@ -150,14 +151,6 @@ def test_commands_that_papers_name_exist_with_their_options() -> None:
 SECURITY = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 
 
-def test_the_tests_that_the_page_on_security_names_exist() -> None:
-    named = re.findall(r"`(tests/[\w/.]+)::(\w+)`", SECURITY)
-    assert len(named) > 100
-    for path, name in named:
-        text = (ROOT / path).read_text(encoding="utf-8")
-        assert re.search(rf"^def {name}\(", text, re.MULTILINE), f"{path}::{name}"
-
-
 @pytest.mark.parametrize(
     "title", ["Protections, each with its test", "OWASP API Security Top 10 (2023), point by point"]
 )
@@ -175,3 +168,25 @@ def test_the_page_on_security_goes_through_all_ten() -> None:
     assert re.findall(r"^\| (API\d+) ", SECURITY, re.MULTILINE) == [
         f"API{number}" for number in range(1, 11)
     ]
+
+
+@pytest.mark.parametrize(("page", "least"), [("security.md", 100), ("acceptance.md", 25)])
+def test_the_tests_that_a_page_names_exist(page: str, least: int) -> None:
+    paper = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/.]+)::(\w+)`", paper)
+    assert len(named) > least
+    for path, name in named:
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert re.search(rf"^def {name}\(", text, re.MULTILINE), f"{path}::{name}"
+
+
+def test_the_page_on_acceptance_has_every_check_and_the_golden_bills_amounts() -> None:
+    text = (ROOT / "docs" / "acceptance.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (F\d+) \|", text, re.MULTILINE) == [f"F{n}" for n in range(1, 11)]
+    rows = re.findall(
+        r"^\| [^|]+ \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| `([\w-]+)` \|$", text, re.MULTILINE
+    )
+    shown = {
+        name: tuple(int(amount.replace(",", "")) for amount in amounts) for *amounts, name in rows
+    }
+    assert shown == BILLS

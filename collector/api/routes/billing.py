@@ -21,6 +21,8 @@ from collector.api.billing_models import (
     ExceptionView,
     ExportView,
     MarkRequest,
+    PeriodList,
+    PeriodView,
     PointRequest,
     ReasonRequest,
     RunLineList,
@@ -35,9 +37,10 @@ from collector.api.billing_models import (
 from collector.api.idempotency import IdempotencyHeader, once
 from collector.api.paging import LimitQuery
 from collector.billing.gates import Cause, ExceptionFilter
-from collector.civil import day_start
+from collector.civil import civil_day, day_start
 from collector.operations import billing_runs, bills
 from collector.operations.keys import KeyIdentity, Scope
+from collector.operations.registry_history import book_periods
 from collector.operations.run_decisions import (
     decide_exceptions,
     mark_point,
@@ -47,7 +50,9 @@ from collector.operations.run_decisions import (
 from collector.operations.run_facts import Acting
 from collector.web.context import Context, ContextParameter
 from collector.web.etags import is_held
+from collector.web.parameters import Day
 from collector.web.problems import responses
+from contract.limits import NAME_CHARS_MAX
 
 VERSION_MAX = 1_000_000
 OFFSET_MAX = 10**9
@@ -95,6 +100,32 @@ def open_run(
     )
     response.headers["Location"] = f"/v1/billing/runs/{head.run}"
     return _view(billing_runs.view_run(context.ledger, head.run))
+
+
+@router.get(
+    "/periods",
+    summary="The periods of a reading book",
+    dependencies=READS,
+    responses=responses(404, 422),
+)
+def list_periods(
+    context: ContextParameter,
+    book: Annotated[str, Query(min_length=1, max_length=NAME_CHARS_MAX)],
+    month: Annotated[Day, Query(description="any day of the month in which they end")],
+) -> PeriodList:
+    """By the book's reading days, so that nobody has to work them out to open a run."""
+    found = book_periods(context.ledger, book, month, context.zone)
+    return PeriodList(
+        periods=[
+            PeriodView(
+                book=one.book,
+                number=one.number,
+                from_day=civil_day(one.from_at, context.zone),
+                to_day=civil_day(one.to_at, context.zone),
+            )
+            for one in found
+        ]
+    )
 
 
 @router.get("/runs", summary="List billing runs", dependencies=READS, responses=responses(404))

@@ -457,7 +457,7 @@ def _reading_day(facts: Facts, point: str, to_day: date) -> ReadingDay:
     raise NotRatable(
         f"{point} is in book {place.book}, which has no period from {facts.period[0]} to"
         f" {facts.period[1]}",
-        hint="make a snapshot of the book's own period; reading_days.csv says which it is",
+        hint="bill it over the book's own period; reading_days.csv says which it is",
     )
 
 

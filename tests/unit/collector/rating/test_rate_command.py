@@ -126,3 +126,19 @@ def test_a_broken_tariff_stops_everything_and_names_the_line(tmp_path: Path) -> 
             f"{broken}:21: groups[0].levels[0].tiers[1].above_kwh: a hole from 50 to 51"
             in result.output
         )
+
+
+def test_a_hole_between_two_tables_stops_everything(tmp_path: Path) -> None:
+    text = (TARIFFS / "prices-qd-2941-2023.yaml").read_text("utf-8")
+    own = tmp_path / "short.yaml"
+    own.write_text(
+        text.replace("{from: 2023-11-09}", "{from: 2023-11-09, to: 2024-10-01}"), "utf-8"
+    )
+    for command in (
+        ("tariffs", "check", str(own)),
+        ("rate", "-i", CHANGE, "--tariff", str(own)),
+    ):
+        result = run(*command)
+        assert result.exit_code == 1
+        assert "a hole from 2024-10-01 to 2024-10-11" in result.output
+        assert "hint: " in result.output
