@@ -4,7 +4,7 @@ It must not know what the actions mean. How rows are hashed is `audit_chain`'s.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -95,6 +95,16 @@ class AuditRepository:
             AuditEntry(at, actor, done, subject, json.loads(detail))
             for at, actor, done, subject, detail in rows
         ]
+
+    def since(self, actions: Collection[str], since: datetime) -> list[AuditEntry]:
+        """The entries of some actions from an instant on, oldest first."""
+        c = audit.c
+        rows = self._connection.execute(
+            select(c.at, c.actor, c.action, c.subject, c.detail)
+            .where(c.action.in_(sorted(actions)), c.at >= since)
+            .order_by(c.sequence)
+        )
+        return [AuditEntry(*row[:4], json.loads(row.detail)) for row in rows]
 
     def of_subject(self, action: str, subject: str) -> AuditEntry | None:
         """The newest entry of an action on just this; it looks from the end of the trail."""

@@ -25,6 +25,7 @@ from collector.ledger.billing_tables import (
     billing_versions,
 )
 from collector.ledger.tables import finding_decisions, findings, manual_indices
+from collector.vee.daily_index import WIDE_MAX
 
 # Two processes that bill at once must see each other's exports.
 _LOCK = 736673
@@ -462,7 +463,8 @@ class BillingRunRepository:
         by_hand = manual_indices.c
         rows = self._connection.execute(
             select(by_hand.point, by_hand.author)
-            .where(by_hand.at.between(since, run.to_at))
+            # A read within a day of an end may stand for it, whoever took it.
+            .where(by_hand.at.between(since - WIDE_MAX, run.to_at + WIDE_MAX))
             .distinct()
         ).all()
         decided = self._connection.execute(

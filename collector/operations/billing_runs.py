@@ -35,9 +35,12 @@ from collector.operations.run_facts import (
     Acting,
     answered,
     exceptions_of,
+    had_a_hand,
     latest_version,
     refuse_exported,
+    refuse_left_out,
     refuse_open,
+    registry_editors,
     run_head,
 )
 from collector.operations.snapshots import check_period
@@ -258,14 +261,17 @@ def approve_run(
                 code="hash_changed",
             )
         lines = uow.billing_runs.lines(run, version.version)
+        refuse_left_out(_excluded(uow.billing_runs.acts(run)), lines, version)
         refuse_open(uow, exceptions_of(uow, head, lines, by), version)
         since = min((line.from_at for line in lines), default=head.from_at)
         editors = uow.billing_runs.editors(head, {line.point for line in lines}, since)
-        if actor in editors:
+        counted = {line.point for line in lines if line.kind is not LineKind.HELD}
+        editors |= registry_editors(uow, counted, since, head.to_at)
+        if had_a_hand(actor, editors):
             raise Conflict(
                 f"{actor!r} had a hand in this run",
                 hint="another person approves: neither who made a version or accepted exceptions, "
-                "nor who put in an index or decided a finding of the period",
+                "nor who put in an index, decided a finding or changed the registry of the period",
                 code="own_work",
             )
         uow.billing_runs.add_act(
@@ -294,6 +300,7 @@ def export_run(ledger: Ledger, run: str, by_whom: Acting) -> Export:
                 hint=f"songlo collector billing approve {run} {version.sha256}",
                 code="not_approved",
             )
+        refuse_left_out(_excluded(acts), uow.billing_runs.lines(run, version.version), version)
         chain = chain_now(uow, head)
         if basis_hash(chain) != version.basis_sha256:
             raise Conflict(

@@ -31,7 +31,14 @@ from collector.ledger.audit import AuditEntry
 from collector.ledger.bills import BillAct, BillActKind, BillExport, packed
 from collector.ledger.idempotency import Once
 from collector.operations.exports import recorded
-from collector.operations.run_facts import Acting, answered, latest_version, run_head
+from collector.operations.run_facts import (
+    Acting,
+    answered,
+    had_a_hand,
+    latest_version,
+    registry_editors,
+    run_head,
+)
 from collector.operations.run_rating import RatedBill, RatedBy, fetch, rated
 
 LIST_MAX = 1_000
@@ -277,10 +284,14 @@ def approve_bills(
         editors = {one.made_by for one in sets} | {
             act.actor for act in uow.bills.acts(bill_set) if act.act is BillActKind.ACCEPT
         }
-        if actor in editors:
+        of_run = run_head(uow, head.run)
+        points = {row.point for row in uow.bills.rows(bill_set)}
+        editors |= registry_editors(uow, points, of_run.from_at, of_run.to_at)
+        if had_a_hand(actor, editors):
             raise Conflict(
                 f"{actor!r} had a hand in these bills",
-                hint="another person approves than who made them or accepted exceptions",
+                hint="another person approves than who made them, accepted exceptions or changed "
+                "the registry of the period",
                 code="own_work",
             )
         uow.bills.add_act(BillAct(bill_set, BillActKind.APPROVE, actor, now, sha256, reason))

@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,10 +13,17 @@ from collector.billing.run_values import LineKind, RunHead, RunLine, VersionHead
 from collector.errors import Conflict, InvalidRequest, NotFound
 from collector.ledger import UnitOfWork
 from collector.ledger.billing_runs import ActKind
+from collector.operations import registry_changes, registry_import
 from collector.operations.billing_lines import BilledBy, points_of, put_in
+from collector.operations.registry_writing import heard
 from collector.vee.values import Severity
 
 REASON_CHARS_MAX = 500
+
+# What says how somebody acted, and not who: an account's commands, and once the keys of the API.
+_WAYS = ("command:", "key:")
+
+_REGISTRY_ACTIONS = (registry_changes.ACTION, registry_import.ACTION)
 
 # A year before, give or take: billing days move, and a read may be a day off.
 _YEAR = timedelta(days=365)
@@ -41,6 +48,61 @@ def answered(by_whom: Acting) -> tuple[str, datetime, str]:
             hint="say why, for whoever asks in ten years",
         )
     return by_whom.actor, by_whom.now, reason
+
+
+def person(actor: str) -> str:
+    """Who an actor is, whether a command or a request was given: the account, or the key's name.
+
+    Nobody may approve with a key what was done by commands of the account of that name.
+    """
+    for way in _WAYS:
+        actor = actor.removeprefix(way)
+    return actor.casefold()
+
+
+def had_a_hand(actor: str, editors: Iterable[str]) -> bool:
+    """Whether one of those who made or changed something is the same person."""
+    return person(actor) in {person(editor) for editor in editors}
+
+
+def registry_editors(
+    uow: UnitOfWork, points: Set[str], since: datetime, until: datetime
+) -> set[str]:
+    """Who wrote into the registry, from `since` on, what of these points counts in the period.
+
+    An exchange has two indices, a multiplier is a factor of every kWh, terms are of every đồng.
+    Where a change touched more points than are named, it counts as one of them.
+    """
+    found = set()
+    for entry in uow.audit.since(_REGISTRY_ACTIONS, since):
+        follows = heard(entry.detail.get("touched"))
+        if (
+            follows is not None
+            and follows.from_at < until
+            and (follows.to_at is None or follows.to_at > since)
+            and (follows.point_count > len(follows.points) or not points.isdisjoint(follows.points))
+        ):
+            found.add(entry.actor)
+    return found
+
+
+def refuse_left_out(
+    excluded: Iterable[str], lines: Iterable[RunLine], version: VersionHead
+) -> None:
+    """Raises Conflict where points were left out, or taken in, since a version was made."""
+    out = set(excluded)
+    held: set[str] = set()
+    billed: set[str] = set()
+    for line in lines:
+        (held if line.kind is LineKind.HELD else billed).add(line.point)
+    differ = sorted((billed & out) | (held - out))
+    if differ:
+        raise Conflict(
+            f"{len(differ)} points were left out or taken in since version {version.version} was"
+            f" made, {differ[0]} among them",
+            hint=f"songlo collector billing make {version.run}",
+            code="changed_meanwhile",
+        )
 
 
 def run_head(uow: UnitOfWork, run: str) -> RunHead:

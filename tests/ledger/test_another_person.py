@@ -1,0 +1,118 @@
+"""Who approves is another person than anyone who had a hand in it, whichever way the hand took."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from collector.ledger import Ledger
+from collector.ledger.findings import ManualIndex, ManualKind
+from collector.operations.billing_runs import (
+    approve_run,
+    exclude_point,
+    export_run,
+    make_version,
+)
+from collector.operations.findings import enter_index
+from collector.operations.registry_import import import_registry
+from collector.operations.run_facts import had_a_hand
+from contract.registers import IMPORT_ACTIVE
+from tests.ledger.building import FILES, INSTALLATIONS, ZONE, import_files, put, write_files
+from tests.ledger.test_billing_runs import BY, NOW, OCT, SEP, opened, refused, who
+
+
+@pytest.fixture
+def district(ledger: Ledger, tmp_path: Path) -> Ledger:
+    """T1 with a head and two customers, read on 20 September; M1 was not read in October."""
+    import_files(ledger, tmp_path / "registry", FILES)
+    put(ledger, SEP, {"M0": 10_000_900, "M1": 1_000_900, "M2": 5_000_100})
+    put(ledger, OCT, {"M0": 10_400_000, "M2": 5_200_000}, seq=2)
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("actor", "editor", "same"),
+    [
+        ("an", "command:an", True),
+        ("command:an", "an", True),
+        ("command:an", "key:an", True),
+        ("An", "command:an", True),
+        ("bình", "command:an", False),
+        ("command", "command:an", False),
+    ],
+)
+def test_a_key_and_an_account_of_one_name_are_one_person(
+    actor: str, editor: str, same: bool
+) -> None:
+    assert had_a_hand(actor, ["x", editor]) is same
+
+
+def test_nobody_approves_with_a_key_what_the_account_made(district: Ledger) -> None:
+    put(district, OCT, {"M1": 1_100_500}, seq=3)
+    run = opened(district)
+    made = make_version(district, run, BY, who("command:an")).version
+    with refused("own_work"):
+        approve_run(district, run, made.sha256, BY, who("an"))
+    approve_run(district, run, made.sha256, BY, who("bình"))
+
+
+def test_who_read_a_display_after_the_billing_instant_had_a_hand_in_it(district: Ledger) -> None:
+    # The nearest read of the billing day: half past nine in the morning, and it is billed.
+    by_hand = ManualIndex(
+        kind=ManualKind.HAND,
+        point="T1/a",
+        meter="M1",
+        register=IMPORT_ACTIVE,
+        at=OCT + timedelta(hours=9, minutes=30),
+        value=1_900_000,
+        author="bình",
+        entered_at=NOW,
+        reason="read from the display",
+    )
+    enter_index(district, by_hand, NOW)
+    run = opened(district)
+    made = make_version(district, run, BY, who("an")).version
+    with refused("own_work"):
+        approve_run(district, run, made.sha256, BY, who("bình"))
+
+
+def test_what_is_left_out_after_the_version_was_made_is_not_billed(district: Ledger) -> None:
+    put(district, OCT, {"M1": 1_100_500}, seq=3)
+    run = opened(district)
+    first = make_version(district, run, BY, who("an")).version
+    exclude_point(district, run, "T1/a", who("cường"), include=False)
+    with refused("changed_meanwhile"):
+        approve_run(district, run, first.sha256, BY, who("bình"))
+    exclude_point(district, run, "T1/a", who("cường"), include=True)
+    approve_run(district, run, first.sha256, BY, who("bình"))
+    # It is disputed between the approval and the hand-over.
+    exclude_point(district, run, "T1/a", who("cường"), include=False)
+    with refused("changed_meanwhile"):
+        export_run(district, run, who("an"))
+    second = make_version(district, run, BY, who("an")).version
+    exclude_point(district, run, "T1/a", who("cường"), include=True)
+    with refused("changed_meanwhile"):
+        approve_run(district, run, second.sha256, BY, who("bình"))
+    exclude_point(district, run, "T1/a", who("cường"), include=False)
+    approve_run(district, run, second.sha256, BY, who("bình"))
+    assert export_run(district, run, who("an")).version == 2
+
+
+def test_who_wrote_an_exchange_into_the_registry_had_a_hand_in_it(
+    district: Ledger, tmp_path: Path
+) -> None:
+    exchange = INSTALLATIONS.replace(
+        "T1/a,M1,2026-01-01,,,", "T1/a,M1,2026-01-01,2026-10-01,,9990000"
+    )
+    exchange += "T1/a,M3,2026-10-01,,0,\n"
+    folder = write_files(tmp_path / "registry", {**FILES, "installations.csv": exchange})
+    import_registry(district, folder, "command:bình", NOW, zone=ZONE)
+    put(district, OCT, {"M3": 40_000}, seq=3)
+    run = opened(district)
+    made = make_version(district, run, BY, who("an")).version
+    with refused("own_work"):
+        approve_run(district, run, made.sha256, BY, who("bình"))
+    # Who brought in the rest of the registry is nobody's editor for it.
+    exclude_point(district, run, "T1/a", who("an"), include=False)
+    made = make_version(district, run, BY, who("an")).version
+    approve_run(district, run, made.sha256, BY, who("bình"))
