@@ -8,9 +8,13 @@ wait, the loop goes on. Everything is in one thread, so that a run depends on it
 # ruff: noqa: ANN401
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from contextvars import ContextVar
+from signal import ITIMER_VIRTUAL, SIGVTALRM, setitimer
+from signal import signal as handle
+from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 from greenlet import getcurrent, greenlet
@@ -38,14 +42,50 @@ HOST: ContextVar[Host] = ContextVar("host")
 
 # A run takes some ten thousand turns; one that takes this many has somebody who waits awake.
 TURNS_MAX = 1_000_000
+# It sets about as many timers, each message one; with this many a storm does not end.
+TIMERS_MAX = 1_000_000
+# Whatever else it does for ever, it is ended after this much of a processor: a hundred times what a
+# run takes. Again and again, as not everything lets an exception through.
+CPU_MAX_S = 60.0
+CPU_AGAIN_S = 1.0
+
+
+class Endless(KeyboardInterrupt):
+    """A run does not come to its end: raised through what holds other exceptions up."""
+
+
+@contextmanager
+def bounded(cpu_max_s: float = CPU_MAX_S) -> Iterator[None]:
+    """Within, Endless is raised in whatever runs once it has taken so much of a processor."""
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        raise Endless(f"it has taken more than {cpu_max_s:g} s of a processor")
+
+    before = handle(SIGVTALRM, end)
+    setitimer(ITIMER_VIRTUAL, cpu_max_s, CPU_AGAIN_S)
+    try:
+        yield
+    finally:
+        setitimer(ITIMER_VIRTUAL, 0.0)
+        handle(SIGVTALRM, before)
 
 
 class Loop(virtual_time.VirtualLoop):
     """A virtual loop whose threads are those of the machine that a task runs on."""
 
-    def __init__(self) -> None:
+    def __init__(self, timers_max: int = TIMERS_MAX) -> None:
         super().__init__()
         self._clock.turns = virtual_time.TURNS_MAX - TURNS_MAX
+        self._timers_max = timers_max
+        self._timers = 0
+
+    def call_at(  # type: ignore[override]  # as asyncio calls it
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        self._timers += 1
+        if self._timers > self._timers_max:
+            raise Endless(f"it has set more than {self._timers_max:,} timers")
+        return super().call_at(when, callback, *args, context=context)
 
     def run_in_executor(  # type: ignore[override]  # as asyncio calls it
         self, executor: Executor | None, func: Callable[..., _T], *args: Any
@@ -150,6 +190,9 @@ class Process:
             self._body()
         except Killed:
             pass
+        except Endless:
+            del _processes[self._greenlet]
+            raise  # to the loop
         except BaseException as raised:  # noqa: BLE001  whatever it is, it is told
             error = raised
         del _processes[self._greenlet]
