@@ -23,6 +23,7 @@ KEPT = {
     75: "polling ended where a clock was put back while the outbox's file could not be read",
     258742451: "an epoch of which all was dropped for room was not listed, its losses not told",
     700143: "a thousand messages waited, and each connection broke before the collector had looked",
+    500461: "a clock a year ahead made old what had been delivered, and a ledger was restored",
     500052: "a ledger of before its generation was raised came back, and no gateway took its acks",
 }
 
