@@ -174,11 +174,14 @@ async def _stop_when(stop: asyncio.Event) -> None:
 
 async def _keep_house(outbox: OutboxThread, clock: Clock, keep_days: int, pulse: Pulse) -> None:
     """Forget delivered batches that are old enough; only when the time can be trusted."""
+    counted_s = clock.monotonic_s()
     while True:
         pulse.beat()
         if clock.state() is ClockState.SYNCED:
+            before_at, now_s = clock.now() - timedelta(days=keep_days), clock.monotonic_s()
             try:
-                gone = await outbox.purge(clock.now() - timedelta(days=keep_days))
+                gone = await outbox.purge(before_at, ran_s=now_s - counted_s, keep_days=keep_days)
+                counted_s = now_s
                 log.debug("old delivered batches were forgotten", batches=gone)
             except OutboxUnavailable as error:
                 log.error("the outbox cannot be tidied", error=str(error))  # noqa: TRY400 no trace

@@ -16,7 +16,7 @@ import structlog
 
 from contract.limits import SEQ_MAX
 from contract.messages import Ack, EpochStatus, OutboxStatus
-from gateway import outbox_held, outbox_room
+from gateway import outbox_age, outbox_held, outbox_room
 from gateway.outbox_file import LOCK_SUFFIX, OutboxError, OutboxFile, OutboxUnavailable
 from gateway.outbox_room import DAMAGED
 from gateway.outbox_slots import begin_after, instant, mark, ms, set_fact
@@ -156,6 +156,7 @@ class Outbox:
         def write(db: sqlite3.Connection) -> set[BatchKey]:
             if risen:
                 db.execute("UPDATE batches SET acked = 0 WHERE acked = 1")
+                outbox_age.begin_again(db)
                 set_fact(db, "generation", generation)
             return {key for ack in acks for key in _cover(db, ack)}
 
@@ -163,20 +164,23 @@ class Outbox:
         self._generation = generation
         return delivered
 
-    def purge(self, before_at: datetime) -> int:
-        """Forget delivered batches that were kept before `before_at`; returns how many.
+    def purge(self, before_at: datetime, *, ran_s: float = 0.0, keep_days: int = 0) -> int:
+        """Forget batches that were kept before `before_at` and delivered `keep_days` days ago or
+        more; returns how many.
 
-        Only from the low end of an epoch: what is held stays without holes, so that its lowest
-        seq says truly what can no longer be had.
+        Those days are of running: `ran_s` is how long this was since the last call. Only from the
+        low end of an epoch: what is held stays without holes, so that its lowest seq says truly
+        what can no longer be had.
         """
 
         def write(db: sqlite3.Connection) -> int:
             gone = 0
+            row_id = outbox_age.delivered_for(db, ran_s, keep_days)
             for (epoch_id,) in db.execute("SELECT id FROM epochs").fetchall():
                 (limit,) = db.execute(
                     "SELECT min(seq) FROM batches WHERE epoch_id = ?"
-                    " AND (acked = 0 OR appended_at >= ?)",
-                    (epoch_id, ms(before_at)),
+                    " AND (acked = 0 OR appended_at >= ? OR id > ?)",
+                    (epoch_id, ms(before_at), row_id),
                 ).fetchone()
                 gone += outbox_room.delete_below(db, epoch_id, SEQ_MAX if limit is None else limit)
             db.execute(

@@ -87,9 +87,11 @@ class OutboxThread:
         """See `Outbox.apply_acks`."""
         return await self._call(partial(self._outbox.apply_acks, acks))
 
-    async def purge(self, before_at: datetime) -> int:
+    async def purge(self, before_at: datetime, *, ran_s: float, keep_days: int) -> int:
         """See `Outbox.purge`."""
-        return await self._call(partial(self._outbox.purge, before_at))
+        return await self._call(
+            partial(self._outbox.purge, before_at, ran_s=ran_s, keep_days=keep_days)
+        )
 
     async def pending(
         self, limit: int, *, live_since: datetime, except_for: frozenset[BatchKey]

@@ -354,3 +354,42 @@ def test_what_was_kept_long_ago_is_purged_by_age_not_by_count(tmp_path: Path) ->
     assert outbox.purge(at(0) + timedelta(days=3)) == 3
     assert outbox.epochs() == [EpochStatus(epoch(1), oldest=4, next=6)]
     outbox.close()
+
+
+def test_a_clock_far_ahead_makes_nothing_old_that_was_just_delivered(tmp_path: Path) -> None:
+    day_s = 86_400.0
+    outbox = open_outbox(tmp_path, 1)
+    outbox.append([scan_draft(0)], at=at(0))
+    outbox.apply_acks([ack(1, {1: 1})])
+    a_year_ahead = at(0) + timedelta(days=330)
+    assert outbox.purge(a_year_ahead, ran_s=3600, keep_days=35) == 0
+    outbox.append([scan_draft(30)], at=at(30))
+    for _ in range(34):
+        assert outbox.purge(a_year_ahead, ran_s=day_s, keep_days=35) == 0
+    outbox.apply_acks([ack(1, {1: 2})])
+    outbox.close()
+    # The days are counted on in the next life.
+    outbox = open_outbox(tmp_path, 2)
+    assert outbox.purge(at(0), ran_s=day_s, keep_days=35) == 0, "by the clock it is too young"
+    assert outbox.purge(a_year_ahead, ran_s=0, keep_days=35) == 1
+    for _ in range(34):
+        assert outbox.purge(a_year_ahead, ran_s=day_s, keep_days=35) == 0
+    assert outbox.purge(a_year_ahead, ran_s=day_s, keep_days=35) == 1, "delivered 35 days ago"
+    outbox.close()
+
+
+def test_what_waited_long_is_kept_after_its_delivery_like_anything_else(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    outbox.append([scan_draft(0)], at=at(0))
+    for day in range(60):
+        assert outbox.purge(at(1440 * (day - 35)), ran_s=86_400.0, keep_days=35) == 0
+    outbox.apply_acks([ack(1, {1: 1})])
+    assert outbox.purge(at(1440 * 30), ran_s=3600.0, keep_days=35) == 0
+    # Its ledger came back as it had been before: what was delivered must be again.
+    for _ in range(20):
+        assert outbox.purge(at(1440 * 60), ran_s=86_400.0, keep_days=35) == 0
+    outbox.apply_acks([ack(2, {1: 1})])
+    for _ in range(35):
+        assert outbox.purge(at(1440 * 90), ran_s=86_400.0, keep_days=35) == 0
+    assert outbox.purge(at(1440 * 90), ran_s=86_400.0, keep_days=35) == 1
+    outbox.close()

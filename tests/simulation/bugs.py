@@ -279,14 +279,14 @@ def purged_before_delivery(stack: ExitStack) -> None:
     """Old batches are forgotten whether they were delivered or not."""
     purge = Outbox.purge
 
-    def purge_all(self: Outbox, before_at: datetime) -> int:
+    def purge_all(self: Outbox, before_at: datetime, **age: Any) -> int:
         until = ms(before_at + timedelta(days=34))
         self._file.write(
             lambda db: (
                 db.execute("UPDATE batches SET acked = 1 WHERE appended_at < ?", (until,)).rowcount
             )
         )
-        return purge(self, before_at)
+        return purge(self, before_at, **age)
 
     _put(stack, Outbox, "purge", purge_all)
 

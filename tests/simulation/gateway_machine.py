@@ -81,6 +81,7 @@ class Settings:
     window: int
     card_s: float  # how long its card may take for a call, at most
     house_s: float
+    keep_days: int  # after delivery; longer than any backup of the ledger is old
 
 
 class RecordedOutbox(Outbox):
@@ -258,7 +259,7 @@ class GatewayMachine:
                 resend_after_s=600.0,
                 resend_after_max_s=3600.0,
             ),
-            outbox=OutboxSection(bytes_max=settings.bytes_max),
+            outbox=OutboxSection(bytes_max=settings.bytes_max, keep_days=settings.keep_days),
             replay=None,
             clock=ClockSection(before_sync="hold" if settings.hold else "send"),
             commands=CommandsSection(),

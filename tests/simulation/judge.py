@@ -39,8 +39,6 @@ from tests.simulation.world import START_AT, World
 
 VIOLATIONS_MAX = 20
 BILLED_EVERY = 10
-# Delivered batches are kept this long, nearly; see `_is_aged`.
-KEPT_MS = 30 * 86_400_000
 # How exactly a held read is dated: two conversions between clocks, each to the millisecond.
 DATED_MS = 2
 # The file may be larger by what a transaction that makes room may need.
@@ -237,8 +235,7 @@ class _Case:
                     yield f"I4 {where} was acknowledged, no ledger was restored, and it is nowhere"
                 if key in record.taken_away:
                     continue
-                is_told = self._is_seq_gap(name, key)
-                if is_told and (record.overflowed or self._is_aged(gateway, key, committed)):
+                if record.overflowed and self._is_seq_gap(name, key):
                     continue
                 yield f"I1 {where} was kept at {committed.at_s:.0f} s and is nowhere"
 
@@ -328,15 +325,6 @@ class _Case:
             gateway.record.overflowed for gateway in self._gateways if gateway.name == name
         )
         return had_no_room and receipt.content in ("tombstone", "events")
-
-    def _is_aged(self, gateway: GatewayMachine, key: BatchKey, committed: Committed) -> bool:
-        """Whether it was delivered and, by a clock far ahead, old enough to be forgotten; and then
-        a ledger was restored that did not have it.
-        """
-        record = gateway.record
-        aheads_ms = [ms for clock in record.boots.values() for ms in clock.synced_aheads_ms()]
-        was_far_ahead = any(ms > KEPT_MS for ms in aheads_ms)
-        return key in record.acked and was_far_ahead and self._was_restored_after(committed)
 
     def _was_restored_after(self, committed: Committed) -> bool:
         """Whether an older ledger took the place of one that may have had this batch."""

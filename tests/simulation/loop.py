@@ -8,9 +8,15 @@ wait, the loop goes on. Everything is in one thread, so that a run depends on it
 # ruff: noqa: ANN401
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from contextvars import ContextVar
+from heapq import heappop, heappush
+from signal import ITIMER_VIRTUAL, SIGVTALRM, setitimer
+from signal import signal as handle
+from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 from greenlet import getcurrent, greenlet
@@ -38,14 +44,91 @@ HOST: ContextVar[Host] = ContextVar("host")
 
 # A run takes some ten thousand turns; one that takes this many has somebody who waits awake.
 TURNS_MAX = 1_000_000
+# It sets about as many timers, each message one; with this many a storm does not end.
+TIMERS_MAX = 1_000_000
+# Whatever else it does for ever, it is ended after this much of a processor: a hundred times what a
+# run takes. Again and again, as not everything lets an exception through.
+CPU_MAX_S = 60.0
+CPU_AGAIN_S = 1.0
+# Cancelled timers that may wait to be their turn's.
+CANCELLED_MAX = 50
+
+
+class Endless(KeyboardInterrupt):
+    """A run does not come to its end: raised through what holds other exceptions up."""
+
+
+@contextmanager
+def bounded(cpu_max_s: float = CPU_MAX_S) -> Iterator[None]:
+    """Within, Endless is raised in whatever runs once it has taken so much of a processor."""
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        raise Endless(f"it has taken more than {cpu_max_s:g} s of a processor")
+
+    before = handle(SIGVTALRM, end)
+    setitimer(ITIMER_VIRTUAL, cpu_max_s, CPU_AGAIN_S)
+    try:
+        yield
+    finally:
+        setitimer(ITIMER_VIRTUAL, 0.0)
+        handle(SIGVTALRM, before)
 
 
 class Loop(virtual_time.VirtualLoop):
-    """A virtual loop whose threads are those of the machine that a task runs on."""
+    """A virtual loop whose threads are those of the machine that a task runs on.
 
-    def __init__(self) -> None:
+    Its turns and timers are asyncio's without what only the real world needs, for speed: some five
+    thousand of each make a run.
+    """
+
+    # As asyncio has them:
+    _scheduled: list[asyncio.TimerHandle]
+    _ready: deque[asyncio.Handle]
+    _timer_cancelled_count: int
+    _stopping: bool
+    _clock_resolution: float
+
+    def __init__(self, timers_max: int = TIMERS_MAX) -> None:
         super().__init__()
         self._clock.turns = virtual_time.TURNS_MAX - TURNS_MAX
+        self._timers_max = timers_max
+        self._timers = 0
+
+    def call_at(  # type: ignore[override]  # as asyncio calls it
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        self._timers += 1
+        if self._timers > self._timers_max:
+            raise Endless(f"it has set more than {self._timers_max:,} timers")
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heappush(self._scheduled, timer)
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
+
+    def _run_once(self) -> None:
+        scheduled, ready, clock = self._scheduled, self._ready, self._clock
+        if not (ready or scheduled) or self._timer_cancelled_count > CANCELLED_MAX:
+            super()._run_once()  # type: ignore[misc]  # which tells a deadlock, or clears up
+            return
+        while scheduled and scheduled[0]._cancelled:
+            self._timer_cancelled_count -= 1
+            heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
+        clock.turns += 1
+        if clock.turns > virtual_time.TURNS_MAX:
+            raise virtual_time.Deadlock("no end in sight")
+        wait_s = virtual_time.TICK_S
+        if scheduled and not (ready or self._stopping):
+            wait_s = max(wait_s, scheduled[0].when() - clock.now)
+        clock.now += wait_s
+        until_s = clock.now + self._clock_resolution
+        while scheduled and scheduled[0].when() < until_s:
+            timer = heappop(scheduled)
+            timer._scheduled = False  # type: ignore[attr-defined]
+            ready.append(timer)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
 
     def run_in_executor(  # type: ignore[override]  # as asyncio calls it
         self, executor: Executor | None, func: Callable[..., _T], *args: Any
@@ -150,6 +233,9 @@ class Process:
             self._body()
         except Killed:
             pass
+        except Endless:
+            del _processes[self._greenlet]
+            raise  # to the loop
         except BaseException as raised:  # noqa: BLE001  whatever it is, it is told
             error = raised
         del _processes[self._greenlet]

@@ -23,6 +23,10 @@ from tests.simulation.world import World
 # Nobody tries longer than this without looking again; time is skipped, nothing else changes.
 PATIENCE_S = 3600.0
 KEEPALIVE_S = 45.0
+# Half of the collector's connections stand this long: longer than it gathers and a message takes.
+# The others may break at once. Were a break a matter of lost messages alone, a thousand that wait
+# would break each connection before the collector has looked, for ever; lines are not like that.
+STANDS_S = 120.0
 
 
 class Machine(Protocol):
@@ -352,6 +356,8 @@ class CollectorLink:
         self._is_started = False
         self._up = False
         self._chance = world.chance("link")
+        self._breaks = world.chance("breaks")
+        self._stands_until_s = 0.0
         self.news = Signal()
         self.connections = 0
         self.dropped = 0
@@ -394,6 +400,7 @@ class CollectorLink:
         self._session.link = self
         self._up = True
         self.connections += 1
+        self._stands_until_s = self._world.now_s + STANDS_S * self._breaks.randint(0, 1)
         self._broker.redeliver(self._session)
         self.news.ring()
 
@@ -412,11 +419,11 @@ class CollectorLink:
         )
 
     def _miss(self, connection: int, mid: int) -> None:
-        """A message was lost: the broker forgets it, or it comes again on a new connection."""
+        """A message was lost: the broker forgets it, or it comes again on another connection."""
         if connection == self.connections and self._session is not None:
             if self._chance.random() < 0.5:
                 self._session.messages.pop(mid, None)
-            else:
+            elif self._world.now_s >= self._stands_until_s:
                 self.lose("broken")
 
     def _come(

@@ -114,6 +114,7 @@ def plan(seed: int) -> Plan:
         window=chance.choice((1, 2, 20)),
         card_s=chance.choice((0.0, 0.05, 2.0)),
         house_s=12 * 3600.0,
+        keep_days=random.Random(f"kept/{seed}").choice((35, 35, 9)),
     )
     is_rough = chance.random() < 0.6
     weather = Weather(

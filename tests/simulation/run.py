@@ -27,6 +27,7 @@ from contract.messages import decode_batch, encode
 from contract.topics import BatchTopic, build
 from gateway import app as gateway_app
 from gateway import outbox_room
+from tests.bad_lines.virtual_time import Deadlock
 from tests.simulation import disk as disk_layer
 from tests.simulation.clock import Step
 from tests.simulation.collector_machine import (
@@ -37,7 +38,7 @@ from tests.simulation.collector_machine import (
 from tests.simulation.disk import Disk, Image
 from tests.simulation.gateway_machine import GatewayMachine
 from tests.simulation.judge import judge
-from tests.simulation.loop import Loop
+from tests.simulation.loop import CPU_MAX_S, TIMERS_MAX, Endless, Loop, bounded
 from tests.simulation.memory_store import MemoryData, MemoryStore
 from tests.simulation.meters import Truth, installed
 from tests.simulation.network import Network, SimulatedBroker
@@ -101,43 +102,53 @@ def _free_bytes(ballast: outbox_room.Ballast) -> int:
     return disk.free_bytes()
 
 
-def simulate(seed: int, *, logs: bool = False) -> Outcome:
-    """Run one seed and judge what it left."""
+def simulate(
+    seed: int,
+    *,
+    logs: bool = False,
+    cpu_max_s: float = CPU_MAX_S,
+    timers_max: int = TIMERS_MAX,
+) -> Outcome:
+    """Run one seed and judge what it left. A run that does not end is a violation, too."""
     ledger, image = _prepared()
     chosen = plan(seed)
     gc.disable()
-    loop = Loop()
+    loop = Loop(timers_max)
     world = World(seed, loop, logs=logs)
+    outcome = Outcome(seed, 0, chosen.lasts_s * chosen.gateways, world.faults, [])
     try:
-        run = _Run(world, chosen, ledger, image)
-        problems: list[str] = []
-        loop.set_exception_handler(lambda _, context: problems.append(f"error: {context}"))
-        gateway_app.HOUSEKEEPING_S = chosen.settings.house_s
-        loop.run_until_complete(run.main())
-        if run.collector.failure is not None:
-            problems.append(f"the collector failed: {run.collector.failure!r}")
-        problems += [
-            f"the program of {gateway.name} crashed: {_causes(error)}"
-            for gateway in run.gateways
-            for error in gateway.crashes
-        ]
-        problems += judge(world, chosen, run.gateways, run.collector, run.truth)
-        batches = sum(len(gateway.record.committed) for gateway in run.gateways)
-        return Outcome(
-            seed,
-            world.digest,
-            chosen.lasts_s * chosen.gateways,
-            world.faults,
-            problems,
-            batches,
-            world.log or [],
-        )
+        with bounded(cpu_max_s):
+            _run(world, chosen, ledger, image, outcome)
+    except (Endless, Deadlock) as error:
+        told = f"no end at {world.now_s:.0f} s of {chosen.lasts_s:.0f}: {error}"
+        outcome.violations.insert(0, told)
     finally:
+        outcome.digest, outcome.log = world.digest, world.log or []
         ledger.close()
         loop.close()
         shutil.rmtree(folder(), ignore_errors=True)
         disk_layer.forget_all()
         gc.collect()
+        # What is left, compiled statements for the most part, is for good.
+        gc.freeze()
+    return outcome
+
+
+def _run(world: World, chosen: Plan, ledger: Ledger, image: Image, outcome: Outcome) -> None:
+    run = _Run(world, chosen, ledger, image)
+    problems = outcome.violations
+    world.loop.set_exception_handler(lambda _, context: problems.append(f"error: {context}"))
+    gateway_app.HOUSEKEEPING_S = chosen.settings.house_s
+    world.loop.run_until_complete(run.main())
+    if run.collector.failure is not None:
+        problems.append(f"the collector failed: {run.collector.failure!r}")
+    problems += [
+        f"the program of {gateway.name} crashed: {_causes(error)}"
+        for gateway in run.gateways
+        for error in gateway.crashes
+    ]
+    problems += judge(world, chosen, run.gateways, run.collector, run.truth)
+    outcome.batches = sum(len(gateway.record.committed) for gateway in run.gateways)
 
 
 def _causes(error: BaseException) -> str:

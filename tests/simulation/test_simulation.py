@@ -5,13 +5,15 @@ at the top; `SONGLO_FIRST_SEED=n` tries the same ones. A seed that fails is repe
 `make simulate SEED=n`. docs/reliability.md says what is simulated.
 """
 
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 from tests.simulation.bugs import BUGS
 from tests.simulation.many import first_caught, outcomes, tally, told, tried
-from tests.simulation.run import Outcome
+from tests.simulation.run import Outcome, simulate
 
 SEEDS = 300
 
@@ -20,6 +22,8 @@ SEEDS = 300
 KEPT = {
     75: "polling ended where a clock was put back while the outbox's file could not be read",
     258742451: "an epoch of which all was dropped for room was not listed, its losses not told",
+    700143: "a thousand messages waited, and each connection broke before the collector had looked",
+    500461: "a clock a year ahead made old what had been delivered, and a ledger was restored",
     500052: "a ledger of before its generation was raised came back, and no gateway took its acks",
 }
 
@@ -74,6 +78,21 @@ def test_a_seed_repeats_exactly_whatever_ran_before_it() -> None:
     after_others = {one.seed: one.digest for one in outcomes([7, 20, 11, 5, 3], processes=1)}
     assert {seed: after_others[seed] for seed in alone} == alone
     assert len(set(after_others.values())) == 5
+
+
+@pytest.mark.timeout(600)
+def test_a_run_without_an_end_is_a_violation_and_does_not_disturb_the_next() -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as one:
+        alone = one.submit(simulate, 3).result()
+        busy = one.submit(simulate, 2, cpu_max_s=0.05).result()
+        stormy = one.submit(simulate, 2, timers_max=1_000).result()
+        after = one.submit(simulate, 3).result()
+    assert busy.violations[0].startswith("no end")
+    assert "a processor" in busy.violations[0]
+    assert stormy.violations[0].startswith("no end")
+    assert "timers" in stormy.violations[0]
+    assert (after.digest, after.violations) == (alone.digest, [])
 
 
 def test_every_planted_bug_has_a_seed() -> None:
