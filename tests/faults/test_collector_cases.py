@@ -17,6 +17,7 @@ from tests.endurance.station import NAME
 from tests.faults.programs import Forks
 from tests.faults.world import World, until, world
 from tests.intake.kit import Gateway
+from tests.services import InfluxDatabase
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
 ONCE: dict[str, object] = {"resend_after_s": 600}
@@ -111,20 +112,20 @@ async def test_case_09_every_message_comes_twice_or_ten_times(tmp_path: Path, fo
 
 
 async def test_case_10_three_workers_share_the_work_and_one_is_killed(
-    tmp_path: Path, forks: Forks
+    tmp_path: Path, forks: Forks, influx: InfluxDatabase
 ) -> None:
-    async with world(tmp_path, forks) as made:
-        workers = []
+    async with world(tmp_path, forks, influx=influx) as made:
         for number in range(3):
             made.write_collector_file(number, client_id=f"w{number}", shared_group="intake")
         made.start_collector()
         workers = [made.start_another(number) for number in (1, 2)]
         try:
+            for number in range(3):
+                await made.subscribed(f"w{number}")
             made.station.start()
             await made.slots_to(8)
-            await until(lambda: len(made.acked()) >= 9, "all are at work")
-            # One of them is a second behind the others: what it has is overtaken.
-            made.collector_way.down.latency_s = 0.5
+            await until(lambda: len(made.acked()) == 9, "all are at work")
+            made.collector_way.down.latency_s = 0.5  # of those that come from now on
             await made.slots_to(14)
             await asyncio.to_thread(workers[0].kill)
             made.collector_way.heal()

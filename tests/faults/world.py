@@ -12,7 +12,7 @@ import re
 import signal
 import sqlite3
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +21,8 @@ from pathlib import Path
 import yaml
 
 from collector.readings.duckdb_store import DuckDbStore
-from collector.readings.port import StoredRead
+from collector.readings.influx_store import InfluxStore
+from collector.readings.port import ReadingStore, StoredRead
 from tests.endurance.station import (
     ENERGY,
     NAME,
@@ -34,7 +35,7 @@ from tests.endurance.station import (
 from tests.faults.programs import Forked, Forks
 from tests.faults.proxy import ToxicProxy
 from tests.gateway_delivery.collecting import until as until_in
-from tests.services import Mosquitto, free_port
+from tests.services import InfluxDatabase, Mosquitto, free_port
 
 DEADLINE_S = 45.0
 Key = tuple[str, int]
@@ -100,6 +101,7 @@ class World:
     gateway_way: ToxicProxy
     collector_way: ToxicProxy
     station: ForkedStation
+    influx: InfluxDatabase | None = None  # in the place of DuckDB
     collector: Forked | None = None
     injected: list[str] = field(default_factory=list)
     _late: set[Key] = field(default_factory=set)
@@ -114,9 +116,23 @@ class World:
         """A collector file: one ledger for all that there are, a reading store for each."""
         folder = self.ledger.parent
         config = folder / f"collector{number or ''}.yaml"
+        readings: dict[str, object] = {
+            "store": "duckdb",
+            "path": str(folder / f"reads{number or ''}.duckdb"),
+        }
+        if self.influx is not None:
+            token = folder / "token"
+            token.write_text(self.influx.token)
+            readings = {
+                "store": "influxdb",
+                "url": self.influx.url,
+                "org": self.influx.org,
+                "bucket": self.influx.bucket,
+                "token_file": str(token),
+            }
         content: dict[str, object] = {
             "ledger": f"sqlite:///{self.ledger}",
-            "readings": {"store": "duckdb", "path": str(folder / f"reads{number or ''}.duckdb")},
+            "readings": readings,
             "broker": {"host": "127.0.0.1", "port": self.collector_way.port} | broker,
             "intake": {"tick_s": 0.2},
             "api": {"port": free_port()},
@@ -253,13 +269,13 @@ class World:
         )
 
     def _listed(self) -> int:
-        """How many meter reads the ledger's gaps stand for."""
+        """How many meter reads the ledger's gaps stand for: all of a slot's where it names none."""
         count = 0
         query = "SELECT first_at, last_at, every_s, meters FROM gaps WHERE first_at IS NOT NULL"
         for row in self.rows(query):
             first_ms, last_ms, every_s = (int(str(one or 0)) for one in row[:3])
             slots = 1 if every_s == 0 else (last_ms - first_ms) // (1000 * every_s) + 1
-            count += slots * len(json.loads(str(row[3])))
+            count += slots * (len(json.loads(str(row[3]))) or len(self.station.serials))
         return count
 
     def _stored(self) -> tuple[list[tuple[str, datetime]], int]:
@@ -271,8 +287,7 @@ class World:
         }
         end = self.station.clock.now + self.station.interval
         found: list[StoredRead] = []
-        for path in self.ledger.parent.glob("reads*.duckdb"):
-            store = DuckDbStore(path)
+        for store in self._stores():
             found += store.station_reads(NAME, START, end, [ENERGY])
             store.close()
         energies = [(read.meter, read.at, read.values[ENERGY]) for read in found]
@@ -287,6 +302,13 @@ class World:
             if energy_wh != 1000 * energy_kwh(address[meter], at)
         ]
         return wrong, len({(read.meter, read.at) for read in found})
+
+    def _stores(self) -> Iterator[ReadingStore]:
+        if self.influx is not None:
+            one = self.influx
+            yield InfluxStore(one.url, one.org, one.bucket, one.token, 10.0)
+        for path in self.ledger.parent.glob("reads*.duckdb"):
+            yield DuckDbStore(path)
 
     def tell(self, case: int) -> Report:
         """Print what was injected and what became of it; fails unless all is there once."""
@@ -304,6 +326,7 @@ async def world(
     broker_config: str = "",
     meters: int = 3,
     disk: Path | None = None,
+    influx: InfluxDatabase | None = None,
     **more: object,
 ) -> AsyncIterator[World]:
     """All of it but the two programs, which the case starts. `more` is for the station file."""
@@ -317,7 +340,7 @@ async def world(
         )
         station.forks = forks
         await stack.enter_async_context(standing(station))
-        made = World(folder, forks, broker, gateway_way, collector_way, station)
+        made = World(folder, forks, broker, gateway_way, collector_way, station, influx)
         (folder / "collector").mkdir() if disk is None else (folder / "collector").symlink_to(disk)
         made.write_collector_file()
         migrate = made.collector_command("migrate")
