@@ -150,7 +150,7 @@ class World:
 
     async def subscribed(self, client_id: str = "songlo-collector") -> None:
         """Wait until the broker has its subscription to batches."""
-        line = re.compile(rf"{client_id} 1 .*batch")
+        line = re.compile(rf": {client_id}\S* 1 .*batch")
         log = self.broker.process.log
         await until(lambda: line.search(log.read_text()), f"{client_id} has subscribed")
 
