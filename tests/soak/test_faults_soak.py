@@ -7,7 +7,6 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +22,6 @@ SETTLED_EVERY = 50
 LIFE_S_MAX = 1.2
 
 pytestmark = [pytest.mark.soak, pytest.mark.asyncio, pytest.mark.timeout(4 * 3600)]
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as running:
-        yield running
 
 
 async def test_case_01_killed_at_random_a_thousand_times(tmp_path: Path, forks: Forks) -> None:
