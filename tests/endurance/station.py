@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import yaml
 
@@ -38,6 +39,17 @@ SCAN_S_MAX = 60.0
 COMMAND = [sys.executable, "-m", "songlo", "gateway", "run", "--config"]
 
 
+class Running(Protocol):
+    """What is needed of a process, whoever started it."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float) -> int: ...
+    def kill(self) -> None: ...
+    def send_signal(self, number: int, /) -> None: ...
+
+
 def energy_kwh(address: int, at: datetime) -> int:
     """What the meter at `address` of its line shows: different for each, more in each minute."""
     return address * 40_000 + int((at - START).total_seconds() // 60)
@@ -55,7 +67,7 @@ class Station:
     more: dict[str, object] = field(default_factory=dict)  # of the station file
     clock: ReplayServer = field(default_factory=lambda: ReplayServer(START, START))
     bridges: list[TcpSlave] = field(default_factory=list)
-    process: subprocess.Popen[bytes] | None = None
+    process: Running | None = None
 
     @property
     def outbox(self) -> Path:
@@ -192,7 +204,7 @@ async def standing(station: Station) -> AsyncIterator[Station]:
         finally:
             if station.process is not None:
                 station.process.kill()
-                await asyncio.to_thread(station.process.wait)
+                await asyncio.to_thread(station.process.wait, 20)
 
 
 def _word(clock: ReplayServer, unit: int, address: int) -> int:

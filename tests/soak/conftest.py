@@ -1,0 +1,13 @@
+"""The parent that forks the programs."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.programs import Forks
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    with Forks() as running:
+        yield running
