@@ -14,6 +14,7 @@ FIGURES = (
     "influx_alone",
     "intake_embedded",
     "intake_influx",
+    "reconnect_storm",
     "snapshot_10k",
     "billing_run_10k",
     "bill_previews_10k",

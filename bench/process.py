@@ -15,6 +15,22 @@ def peak_mb(pid: int) -> float:
     return max(_kib(status, "VmHWM"), _kib(status, "VmRSS")) * 1024 / BYTES_PER_MB
 
 
+def tree_mb(pid: int) -> float:
+    """What it and the processes that it started have resident now, in MB; 0 when it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        threads = [Path(entry) for entry in os.scandir(f"/proc/{pid}/task")]
+        for thread in threads:
+            if thread.name != str(pid):
+                children += (thread / "children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    own = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+    mine = 0.0 if own is None else int(own[1]) * 1024 / BYTES_PER_MB
+    return mine + sum(tree_mb(int(child)) for child in children)
+
+
 def cpu_s(pid: int) -> float:
     """Processor seconds of all its threads so far, its own and the kernel's for it."""
     # The name, in brackets, may hold spaces; what follows does not (proc(5)).

@@ -15,7 +15,7 @@ import yaml
 from tests.services import Mosquitto, ServerProcess, free_port
 
 # As the broker file of the product has them: acks are given for whole groups of batches.
-BROKER_CONFIG = "max_inflight_messages 1000\nmax_queued_messages 10000\nset_tcp_nodelay true\n"
+BROKER_CONFIG = "max_inflight_messages 1000\nmax_queued_messages 20000\nset_tcp_nodelay true\n"
 
 READY_TIMEOUT_S = 60.0
 

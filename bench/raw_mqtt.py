@@ -49,12 +49,12 @@ class RawPublisher:
         self._pubacks = 0
         self.acked: dict[str, int] = {}
         head = b"\0\4MQTT\4\2" + struct.pack(">H", KEEPALIVE_S)
-        self._socket.sendall(_packet(CONNECT, head + _text("songlo-bench-publisher")))
+        self._socket.sendall(packet(CONNECT, head + text("songlo-bench-publisher")))
         self._receive_until(lambda kind: kind == CONNACK)
 
     def watch_acks(self) -> None:
         """Subscribe to all gateways' acks."""
-        self._socket.sendall(_packet(SUBSCRIBE, b"\0\1" + _text(ack_filter()) + b"\0"))
+        self._socket.sendall(packet(SUBSCRIBE, b"\0\1" + text(ack_filter()) + b"\0"))
         self._receive_until(lambda kind: kind == SUBACK)
 
     def publish(self, messages: list[Sent], *, wait_for_acks: bool) -> Published:
@@ -136,7 +136,7 @@ class RawPublisher:
         kinds = []
         position = 0
         while True:
-            header = _length(self._buffer, position + 1)
+            header = length_at(self._buffer, position + 1)
             if header is None:
                 break
             length, body = header
@@ -165,7 +165,8 @@ def _batch_topic(one: Sent) -> BatchTopic:
     return topic
 
 
-def _packet(kind: int, body: bytes) -> bytes:
+def packet(kind: int, body: bytes) -> bytes:
+    """A control packet: its first byte, the length, the body."""
     length = len(body)
     digits = bytearray()
     while True:
@@ -175,7 +176,7 @@ def _packet(kind: int, body: bytes) -> bytes:
             return bytes((kind,)) + bytes(digits) + body
 
 
-def _length(buffer: bytes, position: int) -> tuple[int, int] | None:
+def length_at(buffer: bytes, position: int) -> tuple[int, int] | None:
     """The remaining length that starts at `position` and where the body begins."""
     value = shift = 0
     while position < len(buffer):
@@ -188,11 +189,12 @@ def _length(buffer: bytes, position: int) -> tuple[int, int] | None:
     return None
 
 
-def _text(text: str) -> bytes:
-    encoded = text.encode()
+def text(value: str) -> bytes:
+    """A string as MQTT has it: its length, then UTF-8."""
+    encoded = value.encode()
     return len(encoded).to_bytes(2, "big") + encoded
 
 
 def _publish(one: Sent, packet_id: int) -> bytes:
-    body = _text(one.topic) + packet_id.to_bytes(2, "big") + one.payload
-    return _packet(PUBLISH | QOS1, body)
+    body = text(one.topic) + packet_id.to_bytes(2, "big") + one.payload
+    return packet(PUBLISH | QOS1, body)

@@ -14,6 +14,7 @@ import typer
 
 from collector import (
     audit_cli,
+    backup_cli,
     balance_cli,
     billing_cli,
     command_cli,
@@ -63,6 +64,8 @@ app.add_typer(vee_cli.app, name="vee")
 app.add_typer(audit_cli.app, name="audit")
 app.add_typer(billing_cli.app, name="billing")
 app.add_typer(balance_cli.app, name="balance")
+app.command()(backup_cli.backup)
+app.command()(backup_cli.restore)
 
 
 @app.callback()

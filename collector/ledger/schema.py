@@ -45,6 +45,11 @@ def head_revision() -> str:
     return head
 
 
+def is_known(revision: str) -> bool:
+    """Whether this version of the program has that revision, so that it has a way on from it."""
+    return any(one.revision == revision for one in revisions())
+
+
 def revisions() -> Sequence[Revision]:
     """All revisions, newest first."""
     return list(_script().walk_revisions())

@@ -44,7 +44,7 @@ from collector.ledger.registry import RegistryRepository
 from collector.ledger.registry_pages import RegistryPages
 from collector.ledger.registry_rows import RegistryRows
 from collector.ledger.replaced import ReplacedRows
-from collector.ledger.schema import current_revision, head_revision, upgrade
+from collector.ledger.schema import current_revision, head_revision, is_known, upgrade
 from collector.ledger.snapshots import SnapshotRepository
 from collector.ledger.vee_facts import VeeFactRepository
 
@@ -115,17 +115,25 @@ class Ledger:
         self._engine = _engine(url, password)
 
     def migrate(self) -> None:
-        """Bring the schema to this version's, in one transaction; does nothing if it is there."""
+        """Bring the schema to this version's, in one transaction; does nothing if it is there.
+
+        Raises LedgerStateError where a later version made it.
+        """
         with _translated(), self._engine.connect() as connection, connection.begin():
             if connection.dialect.name == "postgresql":
                 # Two processes that start at once must not both create the tables.
                 connection.execute(text("SELECT pg_advisory_xact_lock(736672)"))
+            found = current_revision(connection)
+            if found is not None and not is_known(found):
+                raise _unknown_schema(found)
             upgrade(connection)
 
     def check_schema(self) -> None:
         """Raises LedgerStateError unless the schema is exactly this version's."""
         with _translated(), self._engine.connect() as connection, connection.begin():
             found = current_revision(connection)
+        if found is not None and not is_known(found):
+            raise _unknown_schema(found)
         if found != head_revision():
             stored = "no schema" if found is None else f"schema {found}"
             raise LedgerStateError(
@@ -198,6 +206,13 @@ def _engine(url: str | URL, password: str | None) -> Engine:
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
         )
     raise _wrong_url(parsed.render_as_string(hide_password=True))
+
+
+def _unknown_schema(found: str) -> LedgerStateError:
+    return LedgerStateError(
+        f"the ledger has schema {found}, which this version, of {head_revision()}, does not know",
+        hint="a later version made it: install that one, or restore a backup from before it",
+    )
 
 
 def _wrong_url(url: str) -> InvalidRequest:

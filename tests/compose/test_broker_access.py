@@ -173,7 +173,7 @@ def test_queues_are_bounded_in_the_file() -> None:
         line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")
     )
     assert int(settings["max_inflight_messages"]) > 0
-    assert 0 < int(settings["max_queued_messages"]) <= 10_000
+    assert 0 < int(settings["max_queued_messages"]) <= 20_000
     assert 0 < int(settings["max_queued_bytes"]) <= 2**28
     assert int(settings["message_size_limit"]) == STATUS_BYTES_MAX
     assert settings["allow_anonymous"] == "false"
