@@ -177,7 +177,7 @@ def test_the_tests_that_a_page_names_exist(page: str, least: int) -> None:
     assert len(named) > least
     for path, name in named:
         text = (ROOT / path).read_text(encoding="utf-8")
-        assert re.search(rf"^def {name}\(", text, re.MULTILINE), f"{path}::{name}"
+        assert re.search(rf"^(?:async )?def {name}\(", text, re.MULTILINE), f"{path}::{name}"
 
 
 def test_the_page_on_acceptance_has_every_check_and_the_golden_bills_amounts() -> None:
