@@ -43,7 +43,7 @@ from tests.intake.test_collector_command import Site
 from tests.ledger.building import NOW, ZONE, midnight, put, write_files
 from tests.services import Mosquitto
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 # Plain letters, so that no encoding hides them.
 PERSON_MARKS = (b"zmark", b"0987650123")
