@@ -12,6 +12,7 @@ import typer
 from collector.app import open_ledger
 from collector.cli_common import ConfigOption, DryRunOption, actor, load_config_or_exit, reported
 from collector.clock import system_now
+from collector.operations.registry_applications import open_applications
 from collector.operations.registry_export import export_registry
 from collector.operations.registry_history import point_history
 from collector.operations.registry_import import ImportReport, import_registry
@@ -130,3 +131,24 @@ def registry_show(point: str, config: ConfigOption) -> None:
     for entry in history:
         at = "" if entry.at is None else instant_text(entry.at, settings.zone)
         typer.echo(f"{at:25}  {entry.what:10}  {entry.text}")
+
+
+@app.command("applications")
+def registry_applications(
+    config: ConfigOption,
+    longer_than: Annotated[
+        int, typer.Option("--longer-than", min=0, help="Only those that wait for more days.")
+    ] = 0,
+) -> None:
+    """List applications for supply that are not closed, the oldest first."""
+    settings = load_config_or_exit(config)
+    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
+        ledger.check_schema()
+        found = open_applications(ledger, system_now(), settings.zone, longer_than_days=longer_than)
+    for one in found:
+        row = one.application
+        typer.echo(
+            f"{row.application:20}  {row.received_on}  {one.days:4} days  {one.state.value:10}"
+            f"  {row.customer or '-'}  {row.point or '-'}"
+        )
+    typer.echo(f"{len(found)} applications wait")

@@ -14,14 +14,16 @@ from contract.limits import NAME_CHARS_MAX
 Kind = Literal[
     "areas", "stations", "transformers", "points", "transfers", "meters", "installations",
     "multipliers", "inspections",
-    "customers", "contracts", "terms", "allocations", "books", "reading_days", "memberships",
+    "customers", "contracts", "terms", "allocations", "applications", "books",
+    "reading_days", "memberships",
 ]  # fmt: skip
 """A file of the registry: what its rows are is in docs/registry-files.md."""
 
 OpenKind = Literal[
     "areas", "stations", "transformers", "points", "transfers", "meters", "installations",
     "multipliers", "inspections",
-    "contracts", "terms", "allocations", "books", "reading_days", "memberships",
+    "contracts", "terms", "allocations", "applications", "books",
+    "reading_days", "memberships",
 ]  # fmt: skip
 """A kind without personal data."""
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, Table, func, insert, select, update
 
 from collector.ledger.tables import (
     allocations,
+    applications,
     books,
     contract_terms,
     contracts,
@@ -32,6 +33,7 @@ from collector.registry.contract_values import (
     Membership,
     ReadingDay,
     ReadingDays,
+    SupplyApplication,
 )
 
 _Value = TypeVar("_Value")
@@ -56,6 +58,7 @@ class ContractRepository:
             reading_days=tuple(self.reading_days()),
             memberships=tuple(self.memberships()),
             inspections=tuple(self.inspections()),
+            applications={row.application: row for row in self.applications()},
         )
 
     def load_point(self, point: str) -> ContractRegistry:
@@ -142,6 +145,18 @@ class ContractRepository:
             for meter, at, due, seals in self._connection.execute(query).all()
         ]
         return _newest(found, "meter", "inspected_at")
+
+    def applications(self) -> list[SupplyApplication]:
+        """Applications for supply by name."""
+        query = _of(SupplyApplication, applications).order_by("application", "version")
+        return _newest(self._rows(SupplyApplication, applications, query), "application")
+
+    def add_applications(
+        self, rows: Iterable[SupplyApplication], *, corrected: bool = False
+    ) -> None:
+        """Add applications, or their next versions; what they name must be there."""
+        values = [asdict(row) for row in rows]
+        add_versions(self._connection, applications, values, ("application",), corrected=corrected)
 
     def add_customers(self, rows: Iterable[Customer]) -> None:
         """Add customers that are not there yet."""

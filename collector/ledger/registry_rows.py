@@ -28,6 +28,7 @@ from collector.ledger.billing_tables import billing_exports, billing_lines, bill
 from collector.ledger.contracts import stored_days, stored_seals
 from collector.ledger.tables import (
     allocations,
+    applications,
     areas,
     books,
     contract_terms,
@@ -55,6 +56,7 @@ from collector.registry.contract_values import (
     Inspection,
     Membership,
     ReadingDays,
+    SupplyApplication,
 )
 from collector.registry.rows import KEYS
 from collector.registry.values import (
@@ -148,6 +150,7 @@ _KINDS: Mapping[str, _Kind] = {
     "contracts": _Kind(contracts, _plain(Contract), "to_at"),
     "terms": _Kind(contract_terms, _plain(ContractTerms)),
     "allocations": _Kind(allocations, _plain(Allocation)),
+    "applications": _Kind(applications, _plain(SupplyApplication)),
     "books": _Kind(books, _plain(Book)),
     "reading_days": _Kind(reading_days, _reading_days),
     "memberships": _Kind(memberships, _plain(Membership)),

@@ -209,6 +209,20 @@ customers = Table(
     Column("email", Text),
 )
 
+# Dates as days; what is said later is the next version.
+applications = Table(
+    "applications",
+    metadata,
+    Column("application", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("received_on", Date, nullable=False),
+    Column("customer", ForeignKey("customers.customer")),
+    Column("point", ForeignKey("points.point")),
+    Column("surveyed_on", Date),
+    Column("contract", ForeignKey("contracts.contract")),
+    Column("withdrawn_on", Date),
+)
+
 contracts = Table(
     "contracts",
     metadata,

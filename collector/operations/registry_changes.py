@@ -346,7 +346,9 @@ def _done(change: str, kind: str, changes: RegistryChanges, follows: Touched | N
         kind,
         len(getattr(changes, kind)),
         len(changes.closed) + len(changes.closed_contracts),
-        len(changes.completed_stations) + len(changes.completed_meters),
+        len(changes.completed_stations)
+        + len(changes.completed_meters)
+        + len(changes.completed_applications),
         len(changes.corrected_customers) + sum(len(rows) for rows in changes.corrected.values()),
         changes.unchanged,
         tuple(changes.warnings),

@@ -108,6 +108,7 @@ def _taken(ledger: Ledger, target: str, actor: str, now: datetime, zone: str) ->
             "register",
             "position",
         ),
+        "applications": _sorted(contracts.applications.values(), "application"),
         "books": _sorted(contracts.books.values(), "book"),
         "reading_days": _sorted(contracts.reading_days, "book", "from_at"),
         "memberships": _sorted(contracts.memberships, "point", "from_at"),

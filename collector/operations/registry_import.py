@@ -246,7 +246,9 @@ def _report(
         tuple(errors),
         tuple(changes.warnings),
         len(changes.closed_contracts),
-        len(changes.completed_stations) + len(changes.completed_meters),
+        len(changes.completed_stations)
+        + len(changes.completed_meters)
+        + len(changes.completed_applications),
         len(changes.corrected_customers),
         sum(len(rows) for rows in changes.corrected.values()),
         follows,

@@ -122,6 +122,8 @@ def write(
     contracts.add_contracts(changes.contracts)
     contracts.add_terms(changes.terms)
     contracts.add_allocations(changes.allocations)
+    contracts.add_applications(changes.applications)
+    contracts.add_applications(changes.completed_applications, corrected=True)
     contracts.add_books(changes.books)
     contracts.add_reading_days(changes.reading_days)
     contracts.add_memberships(changes.memberships)
@@ -130,6 +132,7 @@ def write(
         "transformers": registry.add_transformers,
         "transfers": registry.add_transfers,
         "inspections": contracts.add_inspections,
+        "applications": contracts.add_applications,
         "terms": contracts.add_terms,
         "allocations": contracts.add_allocations,
         "reading_days": contracts.add_reading_days,
@@ -179,6 +182,7 @@ def changed_rows(
             ("installations", replace(row, removed_at=None, removal_indices={}), row)
             for row in changes.closed
         ),
+        *_pairs("applications", changes.completed_applications, contracts.applications.values()),
         *_pairs("contracts", changes.closed_contracts, contracts.contracts.values()),
     ]
     for kind, rows in changes.corrected.items():

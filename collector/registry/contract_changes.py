@@ -3,7 +3,7 @@
 Every rule about what may stand beside what is here. It must not know files or the ledger.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
@@ -59,7 +59,40 @@ def plan_contracts(
     _check_allocations(stored, files.allocations, price_groups, changes)
     _check_memberships(files.memberships, changes)
     _plan_dated(stored, files, changes)
+    _plan_applications(stored, files, known, contracts, customers, changes)
     changes.warnings += _warnings(stored, changes)
+
+
+def _plan_applications(
+    stored: ContractRegistry,
+    files: RegistryFiles,
+    points: set[str],
+    contracts: Mapping[str, Contract],
+    customers: set[str],
+    changes: RegistryChanges,
+) -> None:
+    """What an application lacks may be said later; its days are in their order."""
+    rows = files.applications
+    check_known("applications.csv", "customer", rows, customers, changes)
+    check_known("applications.csv", "point", rows, points, changes)
+    check_known("applications.csv", "contract", rows, set(contracts), changes)
+    for located in rows:
+        value = located.value
+        for column in ("surveyed_on", "withdrawn_on"):
+            day = getattr(value, column)
+            if day is not None and day < value.received_on:
+                reason = "this is before the application was received"
+                fail(changes, "applications.csv", located.row, column, reason)
+    changes.applications = added(
+        "applications.csv",
+        rows,
+        stored.applications,
+        lambda row: row.application,
+        changes,
+        fillable=("customer", "point", "surveyed_on", "contract", "withdrawn_on"),
+        completed=changes.completed_applications,
+        correctable=True,
+    )
 
 
 def _plan_dated(stored: ContractRegistry, files: RegistryFiles, changes: RegistryChanges) -> None:

@@ -110,6 +110,23 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
+class SupplyApplication:
+    """Somebody asks for supply (hồ sơ cấp điện); what is known later is said later.
+
+    The day on which the contract begins and the first index are the contract's and the first
+    installation's own.
+    """
+
+    application: str
+    received_on: date
+    customer: str | None = None
+    point: str | None = None
+    surveyed_on: date | None = None
+    contract: str | None = None
+    withdrawn_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ContractRegistry:
     """All of it, or what concerns some points."""
 
@@ -121,3 +138,4 @@ class ContractRegistry:
     reading_days: tuple[ReadingDays, ...] = ()
     memberships: tuple[Membership, ...] = ()
     inspections: tuple[Inspection, ...] = ()
+    applications: Mapping[str, SupplyApplication] = field(default_factory=dict)

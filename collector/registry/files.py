@@ -20,6 +20,7 @@ from collector.registry.contract_values import (
     Inspection,
     Membership,
     ReadingDays,
+    SupplyApplication,
 )
 from collector.registry.forms import Form, forms
 from collector.registry.reasons_vi import in_vietnamese
@@ -88,6 +89,7 @@ class RegistryFiles:
     contracts: Sequence[Located[Contract]] = ()
     terms: Sequence[Located[ContractTerms]] = ()
     allocations: Sequence[Located[Allocation]] = ()
+    applications: Sequence[Located[SupplyApplication]] = ()
     books: Sequence[Located[Book]] = ()
     reading_days: Sequence[Located[ReadingDays]] = ()
     memberships: Sequence[Located[Membership]] = ()

@@ -20,6 +20,7 @@ from collector.registry.contract_values import (
     Inspection,
     Membership,
     ReadingDays,
+    SupplyApplication,
 )
 from collector.registry.values import (
     Area,
@@ -278,6 +279,7 @@ def _of_contracts(zone: str) -> dict[str, Form]:
             _allocation,
             _allocation_row,
         ),
+        "applications.csv": _applications(),
         "books.csv": _plain(Book, {"book": name, "name": Column(cells.tame_text)}),
         "reading_days.csv": _plain(
             ReadingDays,
@@ -297,6 +299,23 @@ def _of_contracts(zone: str) -> dict[str, Form]:
             },
         ),
     }
+
+
+def _applications() -> Form:
+    day = Column(cells.calendar_day, show=date.isoformat)
+    maybe_day, maybe_name = replace(day, optional=True), Column(cells.name, optional=True)
+    return _plain(
+        SupplyApplication,
+        {
+            "application": Column(cells.name),
+            "received_on": day,
+            "customer": Column(cells.customer_code, optional=True),
+            "point": maybe_name,
+            "surveyed_on": maybe_day,
+            "contract": maybe_name,
+            "withdrawn_on": maybe_day,
+        },
+    )
 
 
 def _show_instant(at: datetime, zone: str) -> str:

@@ -19,6 +19,7 @@ from collector.registry.contract_values import (
     Inspection,
     Membership,
     ReadingDays,
+    SupplyApplication,
 )
 from collector.registry.files import Located, RowError
 from collector.registry.forms import INDEXED, INSTALL, REMOVAL, index_column
@@ -64,11 +65,13 @@ class RegistryChanges:
     contracts: list[Contract] = field(default_factory=list)
     terms: list[ContractTerms] = field(default_factory=list)
     allocations: list[Allocation] = field(default_factory=list)
+    applications: list[SupplyApplication] = field(default_factory=list)
     books: list[Book] = field(default_factory=list)
     reading_days: list[ReadingDays] = field(default_factory=list)
     memberships: list[Membership] = field(default_factory=list)
     # Stored already: with a fact more, ended, or put right.
     completed_stations: list[Station] = field(default_factory=list)
+    completed_applications: list[SupplyApplication] = field(default_factory=list)
     completed_meters: list[Meter] = field(default_factory=list)
     closed_contracts: list[Contract] = field(default_factory=list)
     corrected_customers: list[Customer] = field(default_factory=list)

@@ -80,6 +80,7 @@ REASONS = {
     "a head on the MV side needs the transformers' rating and losses": (
         "công tơ tổng đặt phía trung áp cần công suất và tổn thất của máy biến áp"
     ),
+    "this is before the application was received": "trước ngày tiếp nhận hồ sơ",
     "to_at must be after from_at": "to_at phải sau from_at",
     "point {} would have two contracts at once from {}: give {} its to_at": (
         "điểm đo {0} sẽ có hai hợp đồng cùng lúc từ {1}: ghi to_at cho {2}"

@@ -33,6 +33,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "contracts": ("contract",),
     "terms": ("contract", "from_at"),
     "allocations": ("contract", "from_at", "register", "position"),
+    "applications": ("application",),
     "books": ("book",),
     "reading_days": ("book", "from_at"),
     "memberships": ("point", "from_at"),
@@ -45,7 +46,7 @@ PERSONAL = "customers"
 CORRECTABLE = frozenset(
     {
         "areas", "transformers", "transfers", "installations", "multipliers", "inspections",
-        "contracts", "terms", "allocations", "reading_days", "memberships",
+        "contracts", "applications", "terms", "allocations", "reading_days", "memberships",
     }
 )  # fmt: skip
 

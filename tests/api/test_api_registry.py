@@ -131,7 +131,7 @@ def test_kinds_say_their_columns(clerk: Clerk) -> None:
             "kinds"
         ]
     }
-    assert len(kinds) == 16
+    assert len(kinds) == 17
     assert kinds["multipliers"]["dated"]
     assert kinds["multipliers"]["correctable"]
     assert not kinds["points"]["correctable"]
@@ -357,7 +357,12 @@ def test_names_and_addresses_are_for_those_who_bring_them(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     contracted(clerk)
-    assert clerk.rows("customers") == [{"customer": "PA25SL0001", "name": NAME, "address": ADDRESS}]
+    assert clerk.rows("customers") == [
+        {
+            "customer": "PA25SL0001", "name": NAME, "address": ADDRESS, "phone": None,
+            "email": None,
+        }
+    ]  # fmt: skip
     assert clerk.rows("customers/PA25SL0001")[0]["name"] == NAME
     for scope in ("read", "snapshot"):
         for path in ("customers", "customers/PA25SL0001", "export.zip", "export.xlsx"):

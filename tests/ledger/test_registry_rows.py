@@ -70,6 +70,10 @@ FILES = {
         "H1,2026-01-01,1-0:1.8.0,1,,50,business\nH1,2026-01-01,1-0:1.8.0,2,100,,household\n"
         "H2,2026-04-01,1-0:1.8.0,1,12.5,,business\nH2,2026-04-01,1-0:1.8.0,2,87.5,,household\n"
     ),
+    "applications.csv": (
+        "application,received_on,customer,point,surveyed_on,contract,withdrawn_on\n"
+        "HS-1,2025-12-20,PA01,T1/1,2025-12-22,H1,\nHS-2,2026-02-01,,,,,2026-02-03\n"
+    ),
     "books.csv": "book,name\nB1,Sổ 1\n",
     "reading_days.csv": "book,from_at,reading_days\nB1,2026-01-01,10;last\nB1,2026-03-31,20\n",
     "memberships.csv": (

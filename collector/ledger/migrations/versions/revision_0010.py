@@ -1,4 +1,4 @@
-"""What corrected rows of the registry said before; transformers and areas.
+"""What corrected rows of the registry said before; transformers, areas and applications.
 
 It is the history of a released schema and never changes; `tables.py` describes today's.
 """
@@ -14,6 +14,7 @@ depends_on = None
 _TABLE = "replaced_rows"
 _TRANSFORMERS = "transformers"
 _AREAS = "areas"
+_APPLICATIONS = "applications"
 
 
 def upgrade() -> None:
@@ -55,7 +56,25 @@ def upgrade() -> None:
     )
     for column in ("phone", "email"):
         op.add_column("customers", sa.Column(column, sa.Text(), nullable=True))
-    for table in (_TABLE, _TRANSFORMERS, _AREAS):
+    op.create_table(
+        _APPLICATIONS,
+        sa.Column("application", sa.String(64), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("received_on", sa.Date(), nullable=False),
+        sa.Column("customer", sa.String(64), nullable=True),
+        sa.Column("point", sa.String(64), nullable=True),
+        sa.Column("surveyed_on", sa.Date(), nullable=True),
+        sa.Column("contract", sa.String(64), nullable=True),
+        sa.Column("withdrawn_on", sa.Date(), nullable=True),
+        *(
+            sa.ForeignKeyConstraint(
+                [column], [f"{column}s.{column}"], name=op.f(f"fk_applications_{column}_{column}s")
+            )
+            for column in ("customer", "point", "contract")
+        ),
+        sa.PrimaryKeyConstraint("application", "version", name=op.f("pk_applications")),
+    )
+    for table in (_TABLE, _TRANSFORMERS, _AREAS, _APPLICATIONS):
         _keep(table)
 
 
