@@ -4,7 +4,6 @@ Owns words and exit codes (0: done, 1: not done, with the reason and what to do)
 up here.
 """
 
-import contextlib
 import sys
 from datetime import date, datetime
 from enum import StrEnum
@@ -13,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from collector.app import open_ledger
 from collector.balance.export import (
     AREA_COLUMNS,
     MASTER_COLUMNS,
@@ -31,7 +29,7 @@ from collector.balance.export import (
 from collector.balance.losses import Order, StationLoss
 from collector.balance.texts import BANDS, STANDINGS, TECHNICAL
 from collector.civil import format_instant, parse_instant
-from collector.cli_common import ConfigOption, load_config_or_exit, reported
+from collector.cli_common import ConfigOption, configured, reported
 from collector.config import CollectorConfig
 from collector.errors import InvalidRequest
 from collector.ledger import Ledger
@@ -131,9 +129,7 @@ def days(
     form: FormatOption = _Format.TABLE,
 ) -> None:
     """A station's days of a month, and the complete ones together."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, settings):
         start = _month(month)
         found = losses.station_days(
             ledger,
@@ -171,9 +167,7 @@ def trend(
     form: FormatOption = _Format.TABLE,
 ) -> None:
     """A station's losses month by month, oldest first."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, settings):
         found = losses.station_trend(
             ledger,
             station=station,
@@ -206,9 +200,7 @@ def _report(
     station: str | None = None,
     order: Order = Order.ENERGY,
 ) -> LossReport:
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, settings):
         return losses.district_losses(
             ledger,
             _period(ledger, settings, *asked),

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from collector.app import open_desk, open_ledger
-from collector.cli_common import ConfigOption, actor, load_config_or_exit, reported
+from collector.cli_common import ConfigOption, actor, configured, load_config_or_exit, reported
 from collector.clock import system_now
 from collector.config import CommandsConfig
 from collector.operations import commands, station_files
@@ -80,9 +80,7 @@ def send(
 @app.command()
 def show(command: str, gateway: GatewayOption, config: ConfigOption) -> None:
     """Print how far a command has come; exit 1 if it was not done, or that is not known."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, _):
         found = commands.get_command(ledger, gateway=gateway, command=command, now=system_now())
     _print_view(found)
     if found.event is not None:
@@ -99,9 +97,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=commands.LIST_MAX)] = 20,
 ) -> None:
     """Print the newest commands of a gateway, newest first."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, _):
         found = commands.list_commands(ledger, gateway=gateway, limit=limit, now=system_now())
     for view in found:
         _print_view(view)

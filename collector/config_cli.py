@@ -15,7 +15,14 @@ import typer
 
 from collector import signing
 from collector.app import open_desk, open_ledger
-from collector.cli_common import ConfigOption, DryRunOption, actor, load_config_or_exit, reported
+from collector.cli_common import (
+    ConfigOption,
+    DryRunOption,
+    actor,
+    configured,
+    load_config_or_exit,
+    reported,
+)
 from collector.clock import system_now
 from collector.errors import InvalidRequest
 from collector.intake.desk import CommandDesk
@@ -124,9 +131,7 @@ def show(
     config: ConfigOption,
 ) -> None:
     """Print which station file a gateway runs, and which one the broker holds for it."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, settings):
         found = station_files.gateway_config(ledger, gateway, system_now())
         desk = open_desk(settings, ledger)
         with desk.opened(BROKER_WAIT_S):

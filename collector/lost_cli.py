@@ -3,14 +3,12 @@
 Owns words and exit codes (0: done, 1: not done); no rule is decided here.
 """
 
-import contextlib
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from collector.app import open_ledger
-from collector.cli_common import ConfigOption, actor, load_config_or_exit, reported
+from collector.cli_common import ConfigOption, actor, configured
 from collector.clock import system_now
 from collector.ledger.delivery_views import LostBatches
 from collector.operations import lost
@@ -24,8 +22,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the audit trai
 @app.command("list")
 def list_(config: ConfigOption) -> None:
     """Print what is lost: first what nobody has accepted, then the rest."""
-    with reported(), contextlib.closing(open_ledger(load_config_or_exit(config))) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, _):
         found = lost.all_lost(ledger)
     _print("new", found.new)
     _print("accepted", found.accepted)
@@ -36,8 +33,7 @@ def list_(config: ConfigOption) -> None:
 @app.command()
 def accept(gateway: GatewayOption, reason: ReasonOption, config: ConfigOption) -> None:
     """Say that a gateway's lost batches were seen; they stay listed, and `verify` is content."""
-    with reported(), contextlib.closing(open_ledger(load_config_or_exit(config))) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, _):
         found = lost.accept(ledger, gateway=gateway, reason=reason, actor=actor(), now=system_now())
     _print("accepted", found)
 
@@ -45,8 +41,7 @@ def accept(gateway: GatewayOption, reason: ReasonOption, config: ConfigOption) -
 @app.command()
 def gone(gateway: GatewayOption, reason: ReasonOption, config: ConfigOption) -> None:
     """Say that a gateway will never come back: what it still owed is lost."""
-    with reported(), contextlib.closing(open_ledger(load_config_or_exit(config))) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, _):
         owed = lost.gateway_gone(
             ledger, gateway=gateway, reason=reason, actor=actor(), now=system_now()
         )

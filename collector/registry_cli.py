@@ -3,14 +3,12 @@
 Owns words and exit codes; every rule is the registry's.
 """
 
-import contextlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from collector.app import open_ledger
-from collector.cli_common import ConfigOption, DryRunOption, actor, load_config_or_exit, reported
+from collector.cli_common import ConfigOption, DryRunOption, actor, configured
 from collector.clock import system_now
 from collector.operations.registry_applications import open_applications
 from collector.operations.registry_export import export_registry
@@ -42,9 +40,7 @@ def registry_import(
     ] = None,
 ) -> None:
     """Import stations, points, meters, contracts … (docs/registry-files.md): all rows or none."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, settings):
         report = import_registry(
             ledger,
             source,
@@ -113,9 +109,7 @@ def registry_export(
     config: ConfigOption,
 ) -> None:
     """Write the whole registry as the files that import takes, names and addresses included."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, settings):
         counts = export_registry(ledger, target, actor(), system_now(), zone=settings.zone)
     rows = ", ".join(f"{count} {name.removesuffix('.csv')}" for name, count in counts.items())
     typer.echo(f"exported {rows or 'nothing: the registry is empty'}")
@@ -124,9 +118,7 @@ def registry_export(
 @app.command("show")
 def registry_show(point: str, config: ConfigOption) -> None:
     """Print everything dated about a point: stations, meters, contracts, prices, books."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, settings):
         history = point_history(ledger, point, settings.zone)
     for entry in history:
         at = "" if entry.at is None else instant_text(entry.at, settings.zone)

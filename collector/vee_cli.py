@@ -13,15 +13,9 @@ from typing import Annotated
 
 import typer
 
-from collector.app import open_desk, open_ledger, open_store
+from collector.app import open_desk, open_store
 from collector.civil import day_start, format_instant
-from collector.cli_common import (
-    ConfigOption,
-    DryRunOption,
-    actor,
-    load_config_or_exit,
-    reported,
-)
+from collector.cli_common import ConfigOption, DryRunOption, actor, configured, reported
 from collector.clock import system_now
 from collector.config import CollectorConfig
 from collector.errors import CollectorError, InvalidRequest
@@ -110,9 +104,7 @@ def run(
     dry_run: DryRunOption = False,
 ) -> None:
     """Ask all rules about the daily indices of a period and put what they find in the queue."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, settings):
         first_day = _day(first)
         last_day = first_day if last is None else _day(last)
         book = load_limits(settings.vee.limits_file)
@@ -147,9 +139,7 @@ def list_(  # noqa: PLR0913  one parameter per option
     language: LanguageOption = _Language.ENGLISH,
 ) -> None:
     """Print findings in the order in which they were found, with what to check next."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, settings):
         wanted = FindingFilter(
             rule=rule,
             severity=severity,
@@ -194,9 +184,7 @@ def decide_(  # noqa: PLR0913  one parameter per option
     dry_run: DryRunOption = False,
 ) -> None:
     """Decide findings, one by one or all of a filter; exit 1 if any of them could not be."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, settings):
         wanted = FindingFilter(
             ids=ids or None,
             rule=rule,
@@ -233,9 +221,7 @@ def show(
     language: LanguageOption = _Language.ENGLISH,
 ) -> None:
     """Print one finding with its decisions, what became of re-reads, and the reads around it."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, _):
         shown = show_finding(ledger, finding, system_now())
         translate = translation(language)
     _print(shown.stored, translate)
@@ -263,9 +249,7 @@ def enter(  # noqa: PLR0913  one parameter per option
     photo: Annotated[str | None, typer.Option(help="Where the photo of the display is.")] = None,
 ) -> None:
     """Record an index that was read from a meter's display."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, _):
         try:
             read_at = datetime.fromisoformat(at)
         except ValueError as error:
