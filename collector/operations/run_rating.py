@@ -112,7 +112,7 @@ def rated(run: RunToRate, by: RatedBy, what_if: str | None = None) -> Iterator[R
     if what_if is not None:
         by.tariffs.table(what_if)
     return chained.from_iterable(
-        refused if family is None else _rated_family(run, family, by, what_if)
+        refused if family is None else [*refused, *_rated_family(run, family, by, what_if)]
         for family, refused in families(run.facts)
     )
 

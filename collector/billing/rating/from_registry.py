@@ -42,11 +42,15 @@ from collector.registry.contract_values import (
     ReadingDay,
 )
 from collector.registry.contract_values import ContractRegistry as Contracts
-from collector.registry.forms import TOTAL
+from collector.registry.forms import RATES, TOTAL
 from collector.registry.values import Installation, Registry, Role
 
 # These have nobody who pays.
 _UNBILLED = frozenset({Role.HEAD, Role.OWN_USE})
+
+_KILO = 1000
+
+_IMPORTS = frozenset({TOTAL, *RATES})
 
 _Row = TypeVar("_Row")
 
@@ -236,7 +240,8 @@ def _family(
             except RatingError as error:
                 refused.append(Refusal(name, contract.contract, error))
     if not refused:
-        return Family(root, tuple(bills)), ()
+        unpaid = [one for name in names if (one := _unpaid(facts, name, bills)) is not None]
+        return Family(root, tuple(bills)), unpaid
     first = refused[0]
     for bill in bills:
         waiting = NotRatable(
@@ -245,6 +250,32 @@ def _family(
         )
         refused.append(Refusal(bill.points[0].point, bill.bill, waiting))
     return None, refused
+
+
+def _unpaid(facts: Facts, name: str, bills: Sequence[BillDeterminants]) -> Refusal | None:
+    """What a point counted on days between contracts, before the first or after the last one.
+
+    The bills stand as they are; that nobody pays for the rest has to be told.
+    """
+    lines = [line for line in facts.lines.get(name, ()) if line.register in _IMPORTS]
+    points = [point for bill in bills for point in bill.points if point.point == name]
+    for register in sorted({line.register for line in lines}):
+        of_register = [line for line in lines if line.register == register]
+        uses = [use for point in points if (use := point.use(register)) is not None]
+        if not uses:
+            continue  # a register that the contract is not billed by
+        counted = sum(line.consumption or 0 for line in of_register)
+        paid = sum(part.energy for use in uses for part in use.parts) * _KILO
+        # Each stretch may lose less than a kWh when its energy is made whole.
+        if counted - paid >= _KILO * len(of_register):
+            nobody = NotRatable(
+                f"{(counted - paid) // _KILO} kWh of {register} at {name} are of days on which"
+                " no contract was in force",
+                hint="correct the contract that begins or ends too late or too early, or settle it"
+                " by hand",
+            )
+            return Refusal(name, None, nobody)
+    return None
 
 
 def _bill(facts: Facts, contract: Contract) -> BillDeterminants:
