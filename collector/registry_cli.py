@@ -133,9 +133,7 @@ def registry_applications(
     ] = 0,
 ) -> None:
     """List applications for supply that are not closed, the oldest first."""
-    settings = load_config_or_exit(config)
-    with reported(), contextlib.closing(open_ledger(settings)) as ledger:
-        ledger.check_schema()
+    with configured(config) as (ledger, settings):
         found = open_applications(ledger, system_now(), settings.zone, longer_than_days=longer_than)
     for one in found:
         row = one.application

@@ -50,6 +50,10 @@ _WH_PER_KWH = 1000
 # These have nobody who pays.
 _UNBILLED = frozenset({Role.HEAD, Role.OWN_USE})
 
+_KILO = 1000
+
+_IMPORTS = frozenset({TOTAL, *RATES})
+
 _Row = TypeVar("_Row")
 
 
@@ -238,10 +242,8 @@ def _family(
             except RatingError as error:
                 refused.append(Refusal(name, contract.contract, error))
     if not refused:
-        # Who moved out has the last bill, whoever pays for what came after.
-        return Family(root, tuple(bills)), [
-            told for name in names for told in _nobodys(facts, name, of_point[name], bills)
-        ]
+        unpaid = [one for name in names if (one := _unpaid(facts, name, bills)) is not None]
+        return Family(root, tuple(bills)), unpaid
     first = refused[0]
     for bill in bills:
         waiting = NotRatable(
@@ -252,44 +254,30 @@ def _family(
     return None, refused
 
 
-def _nobodys(
-    facts: Facts, point: str, contracts: Sequence[Contract], bills: Sequence[BillDeterminants]
-) -> Iterator[Refusal]:
-    """What was counted after the last contract of a point had ended in the period: 1 kWh or more.
+def _unpaid(facts: Facts, name: str, bills: Sequence[BillDeterminants]) -> Refusal | None:
+    """What a point counted on days between contracts, before the first or after the last one.
 
-    It would be billed to nobody, and not be missed.
+    The bills stand as they are; that nobody pays for the rest has to be told.
     """
-    last = max(contracts, key=lambda row: row.from_at)
-    if last.to_at is None or last.to_at >= facts.bounds[1]:
-        return
-    (bill,) = (one for one in bills if one.bill == last.contract)
-    closed = {
-        use.register: use.parts[-1].reads[-1]
-        for of_point in bill.points
-        for use in of_point.registers
-        if use.parts and use.parts[-1].reads
-    }
-    counted = {TOTAL} if TOTAL in closed else closed.keys() & set(RATES)
-    after_wh = 0
-    for line in facts.lines.get(point, ()):
-        if line.register not in counted or line.index_to is None:
-            continue
-        read = closed[line.register]
-        if line.meter == read.meter:
-            after_wh += int((line.index_to - read.index_to_wh) * line.multiplier)
-        elif line.read_from_at is not None and line.read_from_at >= last.to_at:
-            after_wh += line.consumption or 0
-    if after_wh >= _WH_PER_KWH:
-        ended = civil_day(last.to_at, facts.zone)
-        yield Refusal(
-            point,
-            None,
-            NotRatable(
-                f"{point} counted {after_wh // _WH_PER_KWH} kWh after contract {last.contract}"
-                f" had ended on {ended}, and has no other",
-                hint="add who pays from then on to contracts.csv, or settle them by hand",
-            ),
-        )
+    lines = [line for line in facts.lines.get(name, ()) if line.register in _IMPORTS]
+    points = [point for bill in bills for point in bill.points if point.point == name]
+    for register in sorted({line.register for line in lines}):
+        of_register = [line for line in lines if line.register == register]
+        uses = [use for point in points if (use := point.use(register)) is not None]
+        if not uses:
+            continue  # a register that the contract is not billed by
+        counted = sum(line.consumption or 0 for line in of_register)
+        paid = sum(part.energy for use in uses for part in use.parts) * _KILO
+        # Each stretch may lose less than a kWh when its energy is made whole.
+        if counted - paid >= _KILO * len(of_register):
+            nobody = NotRatable(
+                f"{(counted - paid) // _KILO} kWh of {register} at {name} are of days on which"
+                " no contract was in force",
+                hint="correct the contract that begins or ends too late or too early, or settle it"
+                " by hand",
+            )
+            return Refusal(name, None, nobody)
+    return None
 
 
 def _bill(facts: Facts, contract: Contract) -> BillDeterminants:
