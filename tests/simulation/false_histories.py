@@ -76,7 +76,7 @@ def _order(key: BatchKey) -> tuple[str, int]:
 
 _ONE_SCAN = (
     "(gateway, epoch, seq) = (SELECT gateway, epoch, seq FROM receipts"
-    " WHERE content = 'scan' ORDER BY gateway, epoch, seq LIMIT 1)"
+    " WHERE content = 'scan' ORDER BY received_at DESC, gateway, epoch, seq LIMIT 1)"
 )
 _ONE_READ = (
     "(meter, at, register) = (SELECT meter, at, register FROM index_reads"
