@@ -87,7 +87,7 @@ _ONE_READ = (
 
 @_false("I4")
 def receipt_gone(_: list[GatewayMachine], collector: CollectorMachine) -> None:
-    _ledger(collector, f"DELETE FROM receipts WHERE {_LAST_SCAN}")
+    _ledger(collector, f"DELETE FROM receipts WHERE {_ONE_SCAN}")
 
 
 @_false("I4")
@@ -106,7 +106,7 @@ def receipt_of_nothing(_: list[GatewayMachine], collector: CollectorMachine) -> 
     _ledger(
         collector,
         f"INSERT INTO receipts (gateway, seq, {columns}) SELECT gateway, seq + 100000, {columns}"
-        f" FROM receipts WHERE {_LAST_SCAN}",
+        f" FROM receipts WHERE {_ONE_SCAN}",
     )
 
 
