@@ -78,6 +78,7 @@ _ONE_SCAN = (
     "(gateway, epoch, seq) = (SELECT gateway, epoch, seq FROM receipts"
     " WHERE content = 'scan' ORDER BY gateway, epoch, seq LIMIT 1)"
 )
+_LAST_SCAN = _ONE_SCAN.replace("ORDER BY", "ORDER BY received_at DESC,")  # its outbox has it still
 _ONE_READ = (
     "(meter, at, register) = (SELECT meter, at, register FROM index_reads"
     " WHERE register = '1-0:1.8.0' ORDER BY meter, at LIMIT 1)"
@@ -91,12 +92,12 @@ def receipt_gone(_: list[GatewayMachine], collector: CollectorMachine) -> None:
 
 @_false("I4")
 def receipt_never_completed(_: list[GatewayMachine], collector: CollectorMachine) -> None:
-    _ledger(collector, f"UPDATE receipts SET state = 'claimed' WHERE {_ONE_SCAN}")
+    _ledger(collector, f"UPDATE receipts SET state = 'claimed' WHERE {_LAST_SCAN}")
 
 
 @_false("I5")
 def other_content_taken(_: list[GatewayMachine], collector: CollectorMachine) -> None:
-    _ledger(collector, f"UPDATE receipts SET sha256 = zeroblob(32) WHERE {_ONE_SCAN}")
+    _ledger(collector, f"UPDATE receipts SET sha256 = zeroblob(32) WHERE {_LAST_SCAN}")
 
 
 @_false("I2")

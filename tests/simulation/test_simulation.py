@@ -46,7 +46,7 @@ CAUGHT_BY = {
     "purged_before_delivery": 7,
     "receipt_outside_the_transaction": 4,
     "restamp_lost": 2,
-    "slot_marked_apart": 2,
+    "slot_marked_apart": 5,
 }
 SEARCHED = 1_000
 
