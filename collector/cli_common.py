@@ -4,7 +4,8 @@ It must not know any command.
 """
 
 import contextlib
-import getpass
+import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,8 @@ DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done and change nothing.")
 ]
 
+NOBODY_LOGGED_IN = 2**32 - 1
+
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
@@ -44,11 +47,25 @@ def reported() -> Iterator[None]:
 
 
 def actor() -> str:
-    """Who gives the command, for the audit trail: the login name, cut to what it holds."""
+    """Who gives the command, for the audit trail: the account's name, cut to what it holds."""
+    return f"command:{login_name()}"[:64]
+
+
+def login_name() -> str:
+    """The account that logged in, also behind sudo; where nobody did, the one that runs this.
+
+    From the kernel alone (proc(5), loginuid): a variable of the environment says what anybody
+    likes, and whoever approves must be another person. An account without a name is its number.
+    """
     try:
-        return f"command:{getpass.getuser()}"[:64]
-    except (KeyError, OSError):  # an account without a name
-        return "command"
+        logged_in = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        logged_in = NOBODY_LOGGED_IN
+    number = os.getuid() if logged_in == NOBODY_LOGGED_IN else logged_in
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def acting(reason: str = "") -> Acting:

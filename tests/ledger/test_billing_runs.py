@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 from typer.testing import CliRunner
 
+from collector import cli_common
 from collector.billing.gates import Cause
 from collector.billing.run_values import LineKind, RunLine, RunState
 from collector.billing.values import LineQuality
@@ -351,7 +352,7 @@ def test_the_command_from_open_to_export(
     assert "no exceptions" in songlo("exceptions", run)
     sha256 = made.split()[-1]
     assert "another person" in songlo("approve", run, sha256, code=1)
-    monkeypatch.setenv("LOGNAME", "binh")
+    monkeypatch.setattr(cli_common, "login_name", lambda: "binh")
     assert "version 1 approved" in songlo("approve", run, sha256)
     out = tmp_path / "run.csv"
     songlo("export", run, "--output", str(out))

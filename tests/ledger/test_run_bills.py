@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 from typer.testing import CliRunner
 
+from collector import cli_common
 from collector.billing.bill_gate import BillCause, BillFilter, BillLimits
 from collector.billing.bill_values import BillSetState
 from collector.billing.rating.pieces import PriceSplit
@@ -433,9 +434,9 @@ def test_the_commands_from_the_run_to_the_file(
     assert "is not approved" in songlo("export", run, "-o", str(tmp_path / "run.csv"), code=1)
     assert "another person" in songlo("approve", run, sha256, code=1)
     assert "has the hash" in songlo("approve", run, "0" * 64, code=1)
-    monkeypatch.setenv("LOGNAME", "binh")
+    monkeypatch.setattr(cli_common, "login_name", lambda: "binh")
     songlo("approve", run, sha256)
-    monkeypatch.setenv("LOGNAME", "an")
+    monkeypatch.setattr(cli_common, "login_name", lambda: "an")
     songlo("export", run, "-o", str(tmp_path / "run.csv"))
     made = songlo("bills", "make", run)
     bill_set, sha256 = made.split()[0], made.split()[-1]
@@ -449,7 +450,7 @@ def test_the_commands_from_the_run_to_the_file(
     assert "another person" in songlo("bills", "approve", bill_set, sha256, code=1)
     assert "has the hash" in songlo("bills", "approve", bill_set, "0" * 64, code=1)
     assert "0 exceptions accepted" in songlo("bills", "accept", bill_set, "--reason", "seen")
-    monkeypatch.setenv("LOGNAME", "binh")
+    monkeypatch.setattr(cli_common, "login_name", lambda: "binh")
     songlo("bills", "approve", bill_set, sha256)
     told = songlo("bills", "export", bill_set, "-o", str(out))
     assert hashlib.sha256(out.read_bytes()).hexdigest() == told.split()[-1]
