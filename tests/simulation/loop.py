@@ -19,7 +19,7 @@ from signal import signal as handle
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
 from tests.bad_lines import virtual_time
 
@@ -208,8 +208,8 @@ class Process:
         assert getcurrent() is self._hub, "a process is killed from outside"
         self._settle()
         if not self._greenlet.dead:
-            if not self._greenlet:  # it has not begun
-                self._greenlet.throw(Killed)
+            if not self._greenlet:  # it has not begun: what is thrown comes out here, but for this
+                self._greenlet.throw(GreenletExit)
                 _processes.pop(self._greenlet, None)
                 self._ended(None)
             else:

@@ -22,6 +22,7 @@ SEEDS = 300
 KEPT = {
     75: "polling ended where a clock was put back while the outbox's file could not be read",
     258742451: "an epoch of which all was dropped for room was not listed, its losses not told",
+    261015493: "a process was killed before its thread had begun, and the others were left to run",
     700143: "a thousand messages waited, and each connection broke before the collector had looked",
     500461: "a clock a year ahead made old what had been delivered, and a ledger was restored",
     500052: "a ledger of before its generation was raised came back, and no gateway took its acks",
