@@ -1,6 +1,7 @@
 """What one caller may take: requests, bodies, time, connections; the others go on."""
 
 import asyncio
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from collector.api import serving
 from collector.config import ApiConfig
 from collector.operations import registry_pages
 from collector.web import guards
-from collector.web.parameters import RANGE_DAYS_MAX
 from collector.web.rates import Rates
 from tests.api.server import client_of, serve
 from tests.api.test_api_openapi import operations
@@ -155,12 +155,15 @@ def test_every_list_and_every_range_has_a_bound(client: httpx.Client, utility: W
             ("from", "to", ("2020-01-01T00:00:00Z", "2026-01-01T00:00:00Z")),
             ("first_day", "last_day", ("2020-01-01", "2026-01-01")),
         ):
-            if {first, last} <= set(parameters):
+            # A filter of a list that is cut into pages needs no bound of its own.
+            if {first, last} <= set(parameters) and "limit" not in parameters:
                 filled = path.replace("{station}", STATION).replace("{serial}", HEAD)
                 params = dict(zip((first, last), asked, strict=True))
                 answer = client.get(filled, params=params, headers=utility.headers())
                 assert answer.status_code == 422, path
-                assert str(RANGE_DAYS_MAX) in answer.json()["detail"], path
+                assert re.search(
+                    r"(at most|more than) \d+|\d+ days at most", answer.json()["detail"]
+                ), path
                 ranges += 1
         for one in parameters.values():
             if one["in"] == "path" and one["schema"].get("type") == "string":
