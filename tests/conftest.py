@@ -24,16 +24,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("songlo", deadline=None)
 settings.load_profile("songlo")
 
-# The first of the seeds that the simulation tries: another one each time, and given on to workers.
+# The first of the seeds that the simulation tries, given on to workers; `clock`: others each time.
+# The same ones by default while one fresh seed in thousands still finds something
+# (docs/reliability.md): a suite that fails by the hour it is run at says nothing of a change.
 FIRST_SEED = "SONGLO_FIRST_SEED"
+FIRST_SEED_DEFAULT = "5000000"
+FRESH = "clock"
 _SEEDS_APART = 1_000
 _SEED_MAX = 2**31
 
 
 def pytest_configure() -> None:
-    """Choose it by the clock, unless it is given."""
-    chosen = int(time.time()) * _SEEDS_APART % _SEED_MAX
-    os.environ.setdefault(FIRST_SEED, str(chosen))
+    """Choose it by the clock, if it is wanted so."""
+    if os.environ.setdefault(FIRST_SEED, FIRST_SEED_DEFAULT) == FRESH:
+        os.environ[FIRST_SEED] = str(int(time.time()) * _SEEDS_APART % _SEED_MAX)
 
 
 def pytest_report_header() -> str:

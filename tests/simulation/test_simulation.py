@@ -1,7 +1,7 @@
 """Gateways and collector under every fault at once, in virtual time, seed by seed.
 
-The suite tries seeds that nobody has tried, from one on that the clock chooses and that is printed
-at the top; `SONGLO_FIRST_SEED=n` tries the same ones. A seed that fails is repeated exactly by
+The suite tries 300 seeds, from one on that is printed at the top; `SONGLO_FIRST_SEED=n` tries
+others, and `SONGLO_FIRST_SEED=clock` such as nobody has tried. A seed that fails is repeated by
 `make simulate SEED=n`. docs/reliability.md says what is simulated.
 """
 
