@@ -99,11 +99,6 @@ class PlannedPoint:
     has_rates: bool = False
     position: int = 0
 
-    @property
-    def solar_possible(self) -> bool:
-        """Whether a rooftop may be put behind it."""
-        return self.place is Place.HOUSEHOLD
-
 
 @dataclass(frozen=True, slots=True)
 class Move:

@@ -2,7 +2,7 @@
 tính). They know what is on them; they must not compute anything but sums of integers.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from typing import BinaryIO
@@ -105,9 +105,17 @@ def statement_pdf(
         + "; ".join(f"{quality.value} {words}" for quality, words in QUALITIES.items())
         + "."
     )
-    paper.space()
     sums = StatementSums()
-    paper.table(_STATEMENT_COLUMNS, _statement_rows(lines, zone, sums))
+    end_statement(paper, _STATEMENT_COLUMNS, _statement_rows(lines, zone, sums), sums)
+    return sums.lines
+
+
+def end_statement(
+    paper: Paper, columns: Sequence[Column], rows: Iterable[tuple[str, ...]], sums: StatementSums
+) -> None:
+    """The table, what `sums` has counted when its rows were made, and who signs."""
+    paper.space()
+    paper.table(columns, rows)
     paper.space()
     paper.sums(
         (f"Tổng {code} ({register})", f"{kilo(total)} {register_unit(register)}")
@@ -116,7 +124,6 @@ def statement_pdf(
     paper.line(f"Hết: {grouped(sums.lines)} dòng.")
     paper.signatures(("Người lập", "Người kiểm tra"))
     paper.end()
-    return sums.lines
 
 
 def bills_pdf(

@@ -9,12 +9,12 @@ from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 from collector.billing.exports.cmis.rows import with_codes
-from collector.billing.exports.numbers_vi import day, grouped, kilo
+from collector.billing.exports.numbers_vi import day, kilo
 from collector.billing.exports.papers import (
     QUALITIES,
     STATEMENT,
     StatementSums,
-    register_unit,
+    end_statement,
 )
 from collector.billing.exports.pdf import Column, Paper
 from collector.billing.run_values import LineKind, RunHead, RunLine, VersionHead
@@ -94,17 +94,8 @@ def run_statement_pdf(
         + ". Loại: thoái hoàn – kỳ trước đã tính quá theo chỉ số ước lượng; truy thu, truy hoàn –"
         " sửa kỳ đã chốt; tạm giữ – chưa tính trong kỳ này."
     )
-    paper.space()
     sums = StatementSums()
-    paper.table(_COLUMNS, _rows(lines, zone, sums))
-    paper.space()
-    paper.sums(
-        (f"Tổng {code} ({register})", f"{kilo(total)} {register_unit(register)}")
-        for (register, code), total in sorted(sums.by_register.items())
-    )
-    paper.line(f"Hết: {grouped(sums.lines)} dòng.")
-    paper.signatures(("Người lập", "Người kiểm tra"))
-    paper.end()
+    end_statement(paper, _COLUMNS, _rows(lines, zone, sums), sums)
     return sums.lines
 
 

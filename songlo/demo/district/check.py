@@ -26,7 +26,6 @@ class Check:
     name: str
     compared: int = 0
     wrong: list[str] = field(default_factory=list)
-    detail: str = ""
 
     @property
     def holds(self) -> bool:
