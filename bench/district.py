@@ -24,6 +24,9 @@ LIMITS = {
     "most memory": 1024.0 * 1024.0,
 }
 
+# What a station's lines lose in the country, in tenths of a per cent of what comes in.
+LINE_LOSS_PERMILLE = range(30, 81)
+
 # The figure where something differs from the truth, however fast it was.
 DISAGREES = 1000.0
 
@@ -67,7 +70,10 @@ def _run() -> tuple[dict[str, float], list[str]]:
         "vee of a month": seconds["vee"] / (2 * PERIODS),
         "most memory": float(outcome.peak_kb),
     }
-    return steps, [check.name for check in outcome.checks if not check.holds]
+    wrong = [check.name for check in outcome.checks if not check.holds]
+    if not all(one in LINE_LOSS_PERMILLE for one in outcome.line_loss_permille):
+        wrong.append(f"lines lose {outcome.line_loss_permille} per mille")
+    return steps, wrong
 
 
 def _ignore(what: str, done: int, total: int) -> None:

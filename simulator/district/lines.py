@@ -21,10 +21,12 @@ RELAXED = 0.85
 
 
 def rural(grid: Grid, loss_percent: float, loss_of: Callable[[Grid], float]) -> Grid:
-    """The grid with its trunk lines' impedances raised until `loss_of` it is near `loss_percent`.
+    """The grid with its trunk lines' resistances raised until `loss_of` it is near `loss_percent`.
 
-    A line is raised by the square of its share of the load, so that mains become thin and house
-    connections stay as they are. Raises SimulatorError where that has no solution.
+    A line is raised by its share of the load, so that mains become thin and house connections stay
+    much as they are. Reactances stay: that of an overhead line hardly depends on how thin its wires
+    are, and with more of it a network collapses before it loses much. Raises SimulatorError where
+    that has no solution.
     """
     shares = _shares(grid)
     strength = 5.0
@@ -49,11 +51,9 @@ def rural(grid: Grid, loss_percent: float, loss_of: Callable[[Grid], float]) -> 
 
 
 def _raised(grid: Grid, shares: np.ndarray, strength: float) -> Grid:
-    factors = 1 + strength * shares**2
+    factors = 1 + strength * shares
     lines = tuple(
-        msgspec.structs.replace(
-            line, r_ohm=line.r_ohm * float(factor), x_ohm=line.x_ohm * float(factor)
-        )
+        msgspec.structs.replace(line, r_ohm=line.r_ohm * float(factor))
         for line, factor in zip(grid.lines, factors, strict=True)
     )
     return msgspec.structs.replace(grid, lines=lines)

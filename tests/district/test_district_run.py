@@ -79,6 +79,11 @@ def test_lines_lose_what_lines_lose_in_the_country(outcome: DistrictOutcome) -> 
         assert 0.03 <= one.loss_wh / one.received_wh <= 0.08
 
 
+def test_the_least_and_the_most_that_lines_lose_are_told(outcome: DistrictOutcome) -> None:
+    least, most = outcome.line_loss_permille
+    assert 30 <= least < most <= 80
+
+
 def test_what_came_between_two_versions_changed_the_second(outcome: DistrictOutcome) -> None:
     first = outcome.periods[0]
     assert len(first.versions) == 2

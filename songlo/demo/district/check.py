@@ -100,6 +100,14 @@ class Truth:
         stolen = int(energy.stolen_mwh[last]) - int(energy.stolen_mwh[first])
         return (technical + stolen) // WH_PER_KWH
 
+    def line_loss_permille(self, station: str, first: int, last: int) -> int:
+        """What the lines alone lost, of what came into the station, from one slot to another."""
+        energy = self._meters[station].energy
+        received = int(energy.import_mwh[last, -1]) - int(energy.import_mwh[first, -1])
+        return (
+            1000 * (int(energy.technical_mwh[last]) - int(energy.technical_mwh[first])) // received
+        )
+
     def resolution_wh(self, station: str, first: int, last: int) -> int:
         """How far a station's balance may be off because displays have last digits."""
         return sum(

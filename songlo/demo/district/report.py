@@ -36,6 +36,8 @@ def summary(outcome: DistrictOutcome) -> Table:
     ]
     for period in outcome.periods:
         rows += _period_rows(period)
+    least, most = (value / 10 for value in outcome.line_loss_permille)
+    rows.append(("Lost in the lines of a station", f"{least:.1f} % to {most:.1f} %"))
     for row in rows:
         result.add_row(*row)
     return result
@@ -107,6 +109,7 @@ def write_outcome(outcome: DistrictOutcome, folder: Path) -> Path:
             {"what": one.name, "compared": one.compared, "differ": len(one.wrong)}
             for one in outcome.checks
         ],
+        "line_loss_permille": outcome.line_loss_permille,
         "seconds": {step: round(value, 3) for step, value in outcome.timings.seconds.items()},
         "peak_kb": outcome.peak_kb,
     }

@@ -4,6 +4,7 @@ It puts the parts together and measures; what is shown of it is `report.py`.
 """
 
 import contextlib
+import itertools
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,7 +42,11 @@ Watch = Callable[[str, int, int], None]
 
 @dataclass(slots=True)
 class DistrictOutcome:
-    """What a run ended with. `peak_kb` is the process's most resident memory, in KiB."""
+    """What a run ended with. `peak_kb` is the process's most resident memory, in KiB.
+
+    `line_loss_permille` is what the lines alone lost of what came into a station in a period: the
+    least of all stations and periods, and the most.
+    """
 
     options: DistrictOptions
     district: District
@@ -50,6 +55,7 @@ class DistrictOutcome:
     periods: list[PeriodOutcome] = field(default_factory=list)
     losses: list[list[StationLoss]] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    line_loss_permille: tuple[int, int] = (0, 0)
     timings: Timings = field(default_factory=Timings)
     peak_kb: int = 0
     truth: Truth = field(init=False)
@@ -165,6 +171,12 @@ def _check(outcome: DistrictOutcome, life: Life) -> None:
             check_telescoping(truth, [period.lines for period in outcome.periods], boundaries),
             check_ranking(outcome.losses[-1], next(iter(district.thefts))),
         ]
+    lost = [
+        truth.line_loss_permille(one.station, truth.slot(first), truth.slot(last))
+        for first, last in itertools.pairwise(boundaries)
+        for one in district.stations
+    ]
+    outcome.line_loss_permille = min(lost), max(lost)
 
 
 def _day(options: DistrictOptions, day: date) -> int:
