@@ -24,6 +24,7 @@ FIGURES = (
     "vee_month_10k",
     "balance_district",
     "district",
+    "district_postgres",
     "line_scan",
     "line_scan_dead",
     "scan_vs_single",

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
-from collector.app import GC_THRESHOLDS
+from collector.garbage import GC_THRESHOLDS
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -5,7 +5,6 @@ It must not hold any rule of its own; it opens, connects, starts and stops.
 
 import contextlib
 import faulthandler
-import gc
 import logging
 import signal
 import sys
@@ -28,6 +27,7 @@ from collector.config import (
     read_secret,
 )
 from collector.errors import CollectorError
+from collector.garbage import collect_garbage_seldom
 from collector.intake.desk import CommandDesk, log_connection
 from collector.intake.link import Link, start_of
 from collector.intake.pipeline import Pipeline
@@ -39,10 +39,6 @@ from collector.supervision import Supervision
 
 # How often the main thread looks for the end of a part, in seconds.
 WATCH_S = 0.2
-
-# A group of batches is tens of thousands of tuples and lists, which die together and never form a
-# cycle. Python's own thresholds would walk through them a hundred times a group.
-GC_THRESHOLDS = (200_000, 20, 20)
 
 _log = structlog.get_logger(__name__)
 
@@ -161,7 +157,7 @@ def serve(
     stopping: threading.Event,
 ) -> None:
     """Run the parts of `role` over an open ledger and store until `stopping` is set or one ends."""
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_garbage_seldom()
     metrics = Metrics()
     worker = _worker(config, ledger, store, metrics) if role is not Role.API else None
     desk, server = None, None

@@ -37,6 +37,7 @@ from collector.cli_common import (
 from collector.clock import system_now
 from collector.config import CollectorConfig, load_config
 from collector.errors import InvalidRequest, LedgerUnavailable
+from collector.garbage import collect_garbage_seldom
 from collector.operations import audit, billing_runs, bills, delivery, keys
 
 # How long a command waits for the broker, in seconds.
@@ -72,6 +73,7 @@ app.command()(backup_cli.restore)
 def _root() -> None:
     """Store, balance and bill what arrives."""
     configure_logging()
+    collect_garbage_seldom()
 
 
 @app.command()

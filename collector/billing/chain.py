@@ -161,8 +161,12 @@ def run_lines(
             line = _line(registry, part, register, (start, end), chain, steps)
             if line is not None:
                 lines.append(line)
-    lines.sort(key=_order)
-    return lines
+    return ordered(lines)
+
+
+def ordered(lines: Iterable[RunLine]) -> list[RunLine]:
+    """Lines as a version has them: by point, register and time, corrections last."""
+    return sorted(lines, key=_order)
 
 
 def corrections(
@@ -224,8 +228,7 @@ def corrections(
                 cites=run,
             )
         )
-    found.sort(key=_order)
-    return found
+    return ordered(found)
 
 
 def version_hash(lines: Sequence[RunLine], head: Mapping[str, str | int | None]) -> str:

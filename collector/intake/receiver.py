@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
+from collector.garbage import collect_garbage_seldom
 from collector.intake.mqtt import Arrival, Session
 from collector.intake.packing import packed
 from collector.intake.wire import (
@@ -39,9 +40,6 @@ from contract.limits import BATCH_BYTES_MAX, STATUS_BYTES_MAX
 
 READ_BYTES = 1 << 16
 FRAMES_AT_ONCE = 64
-
-# As in the collector: a batch is a thousand objects that die together and form no cycle.
-GC_THRESHOLDS = (200_000, 20, 20)
 
 
 class Receiver:
@@ -158,7 +156,7 @@ def main() -> None:
     # processes is not for the receiver, which must go on until the last group is done.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_garbage_seldom()
     gc.freeze()
     down = sys.stdin.fileno()
     up = os.dup(sys.stdout.fileno())

@@ -4,6 +4,7 @@ It ranks by slot, clock and distance; it must not know what the index is used fo
 """
 
 from datetime import datetime, timedelta
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
+    bindparam,
     case,
     func,
     not_,
@@ -56,7 +58,16 @@ class Asked(NamedTuple):
 def nearest(connection: Connection, asked: Asked) -> list[NearestRead]:
     """Per installation and register the read that stands for the instant asked for."""
     best: dict[tuple[int, str], NearestRead] = {}
-    for installation, *read in connection.execute(_nearest(asked)).all():
+    statement = _nearest(of_station=asked.station is not None, of_meter=asked.meter is not None)
+    parameters = {
+        "instant": asked.instant,
+        "instant_ms": to_ms(asked.instant),
+        "first": asked.instant - asked.window,
+        "last": asked.instant + asked.window,
+        "station": asked.station,
+        "meter": asked.meter,
+    }
+    for installation, *read in connection.execute(statement, parameters).all():
         found = NearestRead(*read)
         key = (installation, found.register)
         other = best.get(key)
@@ -69,24 +80,28 @@ def _order(read: NearestRead, instant: datetime) -> tuple[timedelta, datetime]:
     return abs(read.at - instant), read.at
 
 
-def _nearest(asked: Asked) -> CompoundSelect[Any]:
+@cache
+def _nearest(*, of_station: bool, of_meter: bool) -> CompoundSelect[Any]:
     """Reads that were made for the instant and, for what has none, the best of those around it.
 
     Nearly everything has one, and looking for it alone is several times cheaper than ranking
-    everything around. Where there are two for one slot the caller takes the nearer.
+    everything around. Where there are two for one slot the caller takes the nearer. Made once:
+    a billing run asks it for each exchange, and making it takes longer than its answer.
     """
     r = index_reads.c
-    sure = and_(r.slot == asked.instant, r.value > 0, not_(_unsure()))
-    exact = _belonging(asked, case((sure, 1), else_=0)).where(sure).cte("exact")
-    distance = func.abs(type_coerce(r.at, BigInteger) - to_ms(asked.instant))
+    instant = bindparam("instant", type_=r.slot.type)
+    belonging = partial(_belonging, of_station=of_station, of_meter=of_meter)
+    sure = and_(r.slot == instant, r.value > 0, not_(_unsure()))
+    exact = belonging(case((sure, 1), else_=0)).where(sure).cte("exact")
+    distance = func.abs(type_coerce(r.at, BigInteger) - bindparam("instant_ms", type_=BigInteger))
     # All that was counted up to a read; a zero after it is passed over.
     before = func.max(r.value).over(
         partition_by=(installations.c.id, r.register), order_by=r.at, rows=(None, -1)
     )
     around = (
-        _belonging(asked, case((and_(r.slot == asked.instant, not_(_unsure())), 1), else_=0))
+        belonging(case((and_(r.slot == instant, not_(_unsure())), 1), else_=0))
         .add_columns(
-            case((r.slot == asked.instant, 0), else_=1).label("other"),
+            case((r.slot == instant, 0), else_=1).label("other"),
             distance.label("distance"),
             before.label("before"),
         )
@@ -118,7 +133,7 @@ def _unsure() -> ColumnElement[bool]:
     return index_reads.c.quality.op("&")(_CLOCK_BITS) == Quality.CLOCK_UNSYNCED.value
 
 
-def _belonging(asked: Asked, actual: ColumnElement[int]) -> Select[Any]:
+def _belonging(actual: ColumnElement[int], *, of_station: bool, of_meter: bool) -> Select[Any]:
     """Reads around an instant with the installation that each belongs to.
 
     A read belongs where the meter was at its slot, both ends included: the index of an exchange
@@ -141,10 +156,14 @@ def _belonging(asked: Asked, actual: ColumnElement[int]) -> Select[Any]:
             actual.label("actual"),
         )
         .select_from(index_reads.join(installations, here))
-        .where(r.at.between(asked.instant - asked.window, asked.instant + asked.window))
+        .where(
+            r.at.between(bindparam("first", type_=r.at.type), bindparam("last", type_=r.at.type))
+        )
     )
-    if asked.station is not None:
-        query = query.join(points, points.c.point == i.point).where(ever_at(asked.station))
-    if asked.meter is not None:
-        query = query.where(r.meter == asked.meter)
+    if of_station:
+        query = query.join(points, points.c.point == i.point).where(
+            ever_at(bindparam("station", type_=points.c.station.type))
+        )
+    if of_meter:
+        query = query.where(r.meter == bindparam("meter", type_=r.meter.type))
     return query

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     Select,
@@ -480,7 +481,7 @@ def _of_station(query: Select[Any], station: str | None) -> Select[Any]:
     return query.join(points, points.c.point == installations.c.point).where(ever_at(station))
 
 
-def ever_at(station: str) -> ColumnElement[bool]:
+def ever_at(station: str | BindParameter[str]) -> ColumnElement[bool]:
     """Of `points`: those that are at the station or ever were."""
     moved_here = select(transfers.c.point).where(transfers.c.station == station)
     return or_(points.c.station == station, points.c.point.in_(moved_here))

@@ -17,6 +17,7 @@ from collector.billing.chain import (
     Steps,
     chain_of,
     corrections,
+    ordered,
     run_lines,
 )
 from collector.billing.gates import DEFAULT_LIMITS, Cause, GateLimits, RunException
@@ -118,7 +119,8 @@ def billed_lines(
     if again:
         # What stands today for the index that they go on from.
         standings.take([(part.installation, part.from_at) for part in again], [])
-        lines = run_lines(registry, parts, standings.found, chain, by.steps)
+        clear = [line for line in lines if line.point not in unclear]
+        lines = ordered([*clear, *run_lines(registry, again, standings.found, chain, by.steps)])
     later = corrections(registry, earlier, standings.found, chain, by.steps)
     left_out = {point for point in excluded if scope is None or point in scope}
     return [*lines, *later, *_held(registry, left_out, starts, head)], chain

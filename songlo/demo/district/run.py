@@ -13,6 +13,7 @@ from pathlib import Path
 
 from collector.balance.losses import Order
 from collector.civil import day_start
+from collector.garbage import collect_garbage_seldom
 from collector.ledger import Ledger
 from collector.operations.losses import Period, district_losses
 from collector.readings.duckdb_store import DuckDbStore
@@ -74,6 +75,8 @@ def run_district(
     Raises SimulatorError, DistrictFailed, CollectorError.
     """
     district = plan_district(options.wanted())
+    # As the collector's own processes do, whose work this one does.
+    collect_garbage_seldom()
     outcome = DistrictOutcome(options, district)
     _solve(outcome, folder, watch)
     ledger = Ledger(ledger_url or f"sqlite:///{folder / LEDGER_FILE}")
