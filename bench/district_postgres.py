@@ -59,6 +59,8 @@ def _run(ledger_url: str | None, today: date) -> _Run:
             f"{period.last:%Y-%m}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
             for period in outcome.periods
             for path in period.files
+            # A workbook's title names the run, which is another one each time.
+            if path.suffix != ".xlsx"
         }
     seconds = outcome.timings.seconds
     steps = {step: seconds[step] / PERIODS for step in ("snapshot", "bill previews")}
