@@ -6,19 +6,19 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
 import tempfile
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 
-from tests.endurance.station import START
+from tests.endurance.station import START, Running
 from tests.faults.programs import ROOT
 from tests.faults.traced_disk import TracedDisk, command
 from tests.faults.world import DEADLINE_S, Key, World, started, until
 
 # What the gateway does to its files, and the latest of its calls of a kind that it may die at.
-MOMENTS = (("pwrite64", 90), ("fdatasync", 25), ("pwrite64", 400), ("unlink", 3))
+# A life of six slots has some 150 writes in 12 syncs.
+MOMENTS = (("pwrite64", 40), ("pwrite64", 160), ("fdatasync", 14))
 SLOTS_MAX = 6  # one that outlives them dies where it stands
 ALL = "SELECT epoch, seq FROM batches JOIN epochs ON epochs.id = epoch_id"
 
@@ -26,7 +26,7 @@ ALL = "SELECT epoch, seq FROM batches JOIN epochs ON epochs.id = epoch_id"
 class Traced:
     """A program under strace. What is killed is the program, and strace ends with it."""
 
-    def __init__(self, strace: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, strace: Running) -> None:
         self._strace = strace
         self.pid = strace.pid
 
@@ -96,9 +96,8 @@ class PowerCuts:
     async def end(self) -> None:
         """Start it untraced, and wait until all is delivered."""
         made = self._made
-        made.injected.append(
-            f"power cut ×{self._cuts} (seed {self._seed}), {self._unsynced} writes and names unsynced"
-        )
+        lost = f"{self._unsynced} writes and names unsynced"
+        made.injected.append(f"power cut ×{self._cuts} (seed {self._seed}), {lost}")
         made.quiet()
         made.station.start()
         await made.slots_to(self._slot + 2)

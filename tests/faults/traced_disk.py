@@ -261,10 +261,9 @@ class TracedDisk:
 
     def _rename(self, call: _Call, names: list[str]) -> None:
         names = [name for name in names if name != "."]
-        if call.result is None:
-            # Nothing says whether it was done. It was if the file is not there any more.
-            if (self._folder / names[0]).exists():
-                return
+        # Where it died in it, nothing says whether it was done; it was if the file is gone.
+        if call.result is None and (self._folder / names[0]).exists():
+            return
         old, new = names[0], names[1] if call.name.startswith("rename") else None
         file = self._names.pop(old)
         self._namings.append(_Naming(old, new, file))
@@ -298,7 +297,7 @@ def _text(escaped: str) -> bytes:
 
 def _calls(trace: Path) -> Iterator[tuple[_Call, bool]]:
     """Each call twice: as it begins, and as it ends; in the order of a trace of several threads."""
-    under_way: dict[str, tuple[str, _Call | None]] = {}
+    under_way: dict[str, tuple[str, _Call]] = {}
     with trace.open(encoding="ascii") as lines:
         for line in lines:
             found = _LINE.match(line)
@@ -312,18 +311,17 @@ def _calls(trace: Path) -> Iterator[tuple[_Call, bool]]:
                 under_way[thread] = begun, call
                 yield call, True
                 continue
-            call = None
+            resumed: _Call | None = None
             if rest.startswith("<... "):
-                begun, call = under_way.pop(thread)
+                begun, resumed = under_way.pop(thread)
                 rest = begun + rest.split(" resumed>", 1)[1]
             ended = _CALL.match(rest)
             assert ended is not None, rest[:200]
-            if call is None:
-                call = _Call(ended[1], ended[2])
+            call = resumed or _Call(ended[1], ended[2])
+            if resumed is None:
                 yield call, True
             call.words = ended[2]
             call.result = None if ended[3] == "?" else int(ended[3])
             yield call, False
     for _, last in under_way.values():
-        if last is not None:
-            yield last, False
+        yield last, False
