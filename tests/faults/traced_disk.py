@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.services.process import find_program
+
 SECTOR_BYTES = (512, 4096)
 # SQLite maps it and never syncs it: what stands there after a power cut is anyone's guess.
 NOT_RECORDED = "-shm"
@@ -31,7 +33,17 @@ _WORD = re.compile(r'"((?:\\x[0-9a-f]{2})*)"|-?\d+<((?:\\x[0-9a-f]{2})*)>(\(dele
 
 def command(trace: Path, words: list[str], dies_at: tuple[str, int] | None = None) -> list[str]:
     """`words` under strace; killed as its nth call of that kind begins, counted in each thread."""
-    made = ["strace", "-f", "-q", "-y", "-xx", "-s", "10000000", "-o", str(trace)]
+    made = [
+        find_program("strace", "strace"),
+        "-f",
+        "-q",
+        "-y",
+        "-xx",
+        "-s",
+        "10000000",
+        "-o",
+        str(trace),
+    ]
     made += ["-e", f"trace={_WRITES},{_NAMES},{_OTHERS}", "-e", "signal=none"]
     if dies_at is not None:
         made += ["-e", f"inject={dies_at[0]}:signal=SIGKILL:when={dies_at[1]}"]
