@@ -13,7 +13,7 @@ PACED := $(addprefix tests/,api/test_api_auth.py commissioning compose/test_brok
   simulator/test_simulator_rtu.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak simulate check audit bench deb format clean
+.PHONY: help demo test soak soak-short simulate check audit bench deb format clean
 
 help: ## list what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +30,15 @@ else
 	$(BIN)/pytest -n 4 $(PACED)
 endif
 
-soak: $(INSTALLED) ## the long tests that `make test` leaves out
+soak: $(INSTALLED) ## the long tests that `make test` leaves out; three quarters of an hour on two cores
+	scripts/test-dependencies
+	@echo "This takes about three quarters of an hour; docs/reliability.md has the parts." >&2
 	$(BIN)/pytest -m soak -s $(if $(TESTS),$(TESTS),tests/soak)
+
+soak-short: $(INSTALLED) ## each of them, with fewer kills and a smaller storm; under half an hour
+	scripts/test-dependencies
+	SONGLO_KILL_CYCLES=100 SONGLO_POWER_CUTS=30 \
+	  $(BIN)/pytest -m soak -s -k "not five" tests/soak
 
 simulate: $(INSTALLED) ## SEEDS=n: that many simulated fleets under faults; SEED=n: one of them again
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) \

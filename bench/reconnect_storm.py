@@ -6,9 +6,11 @@ them fall due at the same instant, as slots that are aligned to midnight do. Wha
 late live batches are acknowledged when the storm is two minutes old, and that it stays bounded.
 """
 
+import sqlite3
 import statistics
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,22 +25,39 @@ from bench.workload import METERS, message
 SETTLED_S = 120.0
 WATCH_S = 0.5
 LATENCY_S_MAX = 60.0
+LATENCY_P99_S_MAX = 30.0
 MEMORY_MB_MAX = 1_500.0
 PROBE_GATEWAY = 999
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A storm that is over, and the most memory that the collector's processes had together."""
+    """A storm that is over, and the most memory that the collector's processes had together.
+
+    `missing` is how many batches the ledger has not complete when the collector has ended.
+    """
 
     storm: Storm
     weathered: Weathered
     memory_mb: float
+    missing: int = 0
 
     @property
     def settled_s(self) -> list[float]:
         """Latencies of the slots that fell due when the storm was two minutes old."""
         return sorted(late_s for due_s, late_s in self.weathered.live if due_s >= SETTLED_S)
+
+    @property
+    def calm_from_s(self) -> float:
+        """From which due time on all but one in a hundred live batches take 30 s at the most."""
+        due_s = sorted({due_s for due_s, _ in self.weathered.live}, reverse=True)
+        found = float("inf")
+        for begin_s in due_s:
+            late_s = sorted(late_s for at_s, late_s in self.weathered.live if at_s >= begin_s)
+            if _p99(late_s) > LATENCY_P99_S_MAX:
+                break
+            found = begin_s
+        return found
 
     @property
     def early_s(self) -> list[float]:
@@ -55,6 +74,11 @@ class Outcome:
     def fairness(self) -> float:
         """What the least served gateway had then, as a share of what the best served had."""
         return self.half_way.least / self.half_way.most
+
+    @property
+    def last_to_median(self) -> float:
+        """How long the last gateway's backlog took, in times of what the middle one's took."""
+        return max(self.weathered.drained_s) / statistics.median(self.weathered.drained_s)
 
 
 def run(storm: Storm) -> Outcome:
@@ -73,7 +97,16 @@ def run(storm: Storm) -> Outcome:
                     memory_mb = max(memory_mb, tree_mb(process.pid))
                     time.sleep(WATCH_S)
                 weathered = fleet.result()
-    return Outcome(storm, weathered, memory_mb)
+        missing = missing_in(folder / "ledger.sqlite", storm)
+    return Outcome(storm, weathered, memory_mb, missing)
+
+
+def missing_in(ledger: Path, storm: Storm) -> int:
+    """Batches of the storm that the ledger has not complete; each of them is there once by key."""
+    query = "SELECT count(*) FROM receipts WHERE completed_at IS NOT NULL AND gateway <> 'PROBE'"
+    with closing(sqlite3.connect(ledger)) as db:
+        (count,) = db.execute(query).fetchone()
+    return storm.gateways * (storm.backlog + storm.live_slots) - int(count)
 
 
 def measure() -> Figure:
@@ -100,6 +133,7 @@ def detail(outcome: Outcome) -> dict[str, object]:
         "live_batches": len(found.live),
         "live_every_s": storm.live_every_s,
         "live_p99_s": round(_p99(outcome.settled_s), 2),
+        "live_p99_within_30_s_from_s": outcome.calm_from_s,
         "live_first_two_minutes_max_s": round(outcome.early_s[-1], 2),
         "live_first_two_minutes_p99_s": round(_p99(outcome.early_s), 2),
         "collector_peak_mb": round(outcome.memory_mb),
@@ -108,6 +142,8 @@ def detail(outcome: Outcome) -> dict[str, object]:
         "drained_first_s": round(min(found.drained_s), 1),
         "drained_median_s": round(statistics.median(found.drained_s), 1),
         "drained_last_s": round(max(found.drained_s), 1),
+        "drained_last_to_median": round(outcome.last_to_median, 2),
+        "missing": outcome.missing,
         "sent_for_each_batch": round(
             found.sent / (storm.gateways * storm.backlog + len(found.live)), 3
         ),

@@ -180,8 +180,11 @@ class Ballast:
         self._size = min(BALLAST_BYTES_MAX, max(BALLAST_BYTES_MIN, bytes_max // BALLAST_PART))
 
     def make(self) -> bool:
-        """Make it, unless it is there or the disk has little room; whether it is there."""
-        if self._path.exists():
+        """Make it, unless it is there or the disk has little room; whether it is there.
+
+        It is never synced: a power cut can leave its name and not its size.
+        """
+        if self._path.exists() and self._path.stat().st_size >= self._size:
             return True
         if self._free_bytes() < BALLAST_AGAIN * self._size:
             return False

@@ -1,10 +1,11 @@
 """The simulated fleet delivers as gateways do: windows, the live first, again after a pause."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
-from bench.fleet import UPLINK, Storm, _Gateway, _Payloads, weather
-from bench.reconnect_storm import Outcome
+from bench.fleet import UPLINK, Storm, Weathered, _Gateway, _Payloads, weather
+from bench.reconnect_storm import Outcome, missing_in
 from bench.workload import EPOCH
 from collector.ledger import Ledger
 from collector.operations import delivery
@@ -58,8 +59,18 @@ def test_a_small_storm_is_weathered_whole(mosquitto: Mosquitto, tmp_path: Path) 
     assert max(late_s for _, late_s in found.live) < 30
     assert found.samples[-1].least == found.samples[-1].most == 30
     assert Outcome(storm, found, 0.0).half_way.done >= 300
+    assert missing_in(tmp_path / "ledger.db", storm) == 0
+    assert missing_in(tmp_path / "ledger.db", replace(storm, backlog=31)) == 20
     verified = delivery.verify(ledger, store)
     assert verified.problems == ()
     assert verified.reads_stored == 20 * 32 * 100
     store.close()
     ledger.close()
+
+
+def test_calm_begins_where_no_later_batch_is_late() -> None:
+    late_s = {0.0: 40.0, 60.0: 3.0, 120.0: 31.0, 180.0: 29.0, 240.0: 1.0}
+    live = [(due_s, late) for due_s, late in late_s.items() for _ in range(100)]
+    assert Outcome(Storm(), Weathered(live=live), 0.0).calm_from_s == 180.0
+    assert Outcome(Storm(), Weathered(live=live[:200]), 0.0).calm_from_s == 60.0
+    assert Outcome(Storm(), Weathered(live=live[:100]), 0.0).calm_from_s == float("inf")

@@ -185,6 +185,14 @@ def test_a_full_disk_costs_old_batches_and_is_recovered_from(disk: Path) -> None
     outbox.close()
 
 
+def test_a_ballast_that_a_power_cut_left_empty_is_set_aside_again(tmp_path: Path) -> None:
+    ballast = tmp_path / "outbox.sqlite3.ballast"
+    ballast.touch()
+    outbox = open_outbox(tmp_path, bytes_max=64 * MIB)
+    assert ballast.stat().st_size == 8 * MIB
+    outbox.close()
+
+
 def test_an_outbox_that_cannot_write_says_so_and_writes_again_later(disk: Path) -> None:
     outbox = open_outbox(disk, bytes_max=64 * MIB)
     outbox.append([scan_draft(0)], at=at(0))
