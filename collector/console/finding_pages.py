@@ -72,7 +72,7 @@ def findings_part(
     asked: Annotated[FindingListFields, Query()],
 ) -> Response:
     """The table of findings."""
-    page = finding_views.finding_page(context, asked, speech_of(request).language)
+    page = finding_views.finding_page(context, asked, speech_of(request))
     may_decide = allows(operator, Scope.VEE)
     return render(request, "parts/findings.html", page=page, asked=asked, may_decide=may_decide)
 
@@ -169,7 +169,7 @@ def _finding(
         tab="findings",
         here=f"/findings/{finding}",
         shown=shown,
-        row=finding_views.row_of(shown.stored, speech_of(request).language),
+        row=finding_views.row_of(shown.stored, speech_of(request)),
         may_decide=allows(operator, Scope.VEE),
         has_sender=context.sender is not None,
         form=form,

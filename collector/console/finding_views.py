@@ -3,13 +3,16 @@
 Gathered from the operations that the API uses too; it must not know HTTP or templates.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from urllib.parse import urlencode
 
 from collector.civil import day_start
 from collector.console.form_values import FindingFields, FindingListFields
+from collector.console.locale import Speech
 from collector.errors import InvalidRequest
 from collector.ledger.findings import FindingFilter, StoredFinding
 from collector.operations import findings, vee
@@ -18,7 +21,7 @@ from collector.operations.findings import ShownFinding
 from collector.operations.vee_files import translation
 from collector.vee.catalogue import RULES
 from collector.vee.texts import check_next_text, found_text, severity_text, title
-from collector.vee.values import Severity
+from collector.vee.values import Fact, Severity
 from collector.web.context import Context
 from contract.limits import ENERGY_MAX
 
@@ -29,6 +32,9 @@ REFUSED_SHOWN = 50
 
 _BADGES = {Severity.WARNING: "", Severity.RECHECK: "warn", Severity.BLOCK: "bad"}
 _WH_OF_KWH = 1000
+
+# How rules write the instants among their facts.
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class FindingRow:
     badge: str
     text: str
     check_next: str
+    facts: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ def filter_of(context: Context, asked: FindingFields) -> FindingFilter:
     )
 
 
-def finding_page(context: Context, asked: FindingListFields, language: str) -> FindingPage:
+def finding_page(context: Context, asked: FindingListFields, speech: Speech) -> FindingPage:
     """A page of the queue."""
     found = vee.list_findings(
         context.ledger,
@@ -81,7 +88,7 @@ def finding_page(context: Context, asked: FindingListFields, language: str) -> F
     shown = found[:FINDINGS_PER_PAGE]
     more = len(found) > FINDINGS_PER_PAGE
     return FindingPage(
-        rows=[row_of(stored, language) for stored in shown],
+        rows=[row_of(stored, speech) for stored in shown],
         is_narrowed=asked.model_copy(update={"after": 0}) != FindingListFields(),
         is_first=asked.after == 0,
         first_url=address("/findings", asked),
@@ -101,9 +108,11 @@ def address(path: str, asked: FindingFields, **more: int) -> str:
     return f"{path}?{urlencode(fields)}" if fields else path
 
 
-def row_of(stored: StoredFinding, language: str) -> FindingRow:
-    """A finding in a language."""
-    finding, translate = stored.finding, translation(language)
+def row_of(stored: StoredFinding, speech: Speech) -> FindingRow:
+    """A finding as this reader writes words, numbers and instants."""
+    translate = translation(speech.language)
+    facts = {name: _told(value, speech) for name, value in stored.finding.facts.items()}
+    finding = replace(stored.finding, facts=facts)
     return FindingRow(
         stored,
         title(finding.rule, translate),
@@ -111,6 +120,7 @@ def row_of(stored: StoredFinding, language: str) -> FindingRow:
         _BADGES[finding.severity],
         found_text(finding, translate),
         check_next_text(finding, translate),
+        facts,
     )
 
 
@@ -129,6 +139,15 @@ def severity_choices(language: str) -> list[tuple[str, str]]:
     """Every severity with its name."""
     translate = translation(language)
     return [(one.value, severity_text(one, translate)) for one in Severity]
+
+
+def _told(fact: Fact, speech: Speech) -> str:
+    """A fact as the reader writes numbers and instants; names as they are."""
+    if isinstance(fact, int):
+        return speech.number(fact)
+    if _INSTANT.fullmatch(fact):
+        return speech.instant(datetime.fromisoformat(fact))
+    return fact
 
 
 def wh_of(text: str | None) -> int | None:
