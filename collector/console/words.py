@@ -168,8 +168,8 @@ def run_state_text(speech: Speech, state: str) -> str:
 
 
 def cause_text(speech: Speech, cause: Cause) -> str:
-    """Why a line of a run is an exception."""
-    return speech.gettext(_CAUSES[cause])
+    """Why a line of a run is an exception; the code itself where there is no text."""
+    return speech.gettext(_CAUSES.get(cause, cause.value))
 
 
 def reference_text(speech: Speech, reference: Reference) -> str:
