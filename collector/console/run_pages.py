@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -83,7 +84,9 @@ def runs_page(
     request: Request, operator: Operator, asked: Annotated[RunListFields, Query()]
 ) -> Response:
     """All runs, newest first."""
-    part_url = f"/console/runs?after={asked.after}" if asked.after else "/console/runs"
+    part_url = (
+        f"/console/runs?{urlencode({'after': asked.after})}" if asked.after else "/console/runs"
+    )
     return render(
         request,
         "runs.html",
