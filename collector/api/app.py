@@ -28,6 +28,7 @@ from collector.api.routes import (
     run_files,
     snapshots,
     states,
+    validations,
 )
 from collector.console import pages
 from collector.console.session import Signer
@@ -77,6 +78,7 @@ def create_app(context: Context, *, session_secret: bytes | None = None) -> Fast
         bills,
         run_files,
         findings,
+        validations,
         indices,
         # Files first: their paths are narrower than those of rows.
         registry_files,

@@ -70,6 +70,16 @@ class BulkRequest(_Request):
     )
 
 
+class ValidationRequest(_Request):
+    """Which days are validated, both included, at most 62; of a station, or of all if null."""
+
+    first_day: Day
+    last_day: Day
+    station: Name | None = None
+    voltages: bool = Field(default=False, description="look at phase voltages too (V16)")
+    dry_run: bool = Field(default=False, description="only count")
+
+
 class IndexRequest(_Request):
     """What somebody read from a meter's display."""
 
@@ -80,6 +90,33 @@ class IndexRequest(_Request):
     value: Index
     reason: Reason
     photo: Photo | None = None
+
+
+class RuleCount(View):
+    """How many findings of a rule there are, and to how many meters it could be applied."""
+
+    rule: str
+    found: int
+    meters: int
+
+
+class ValidationView(View):
+    """What a validation counted; `written` false: a dry run. Daily indices are of import (A+).
+
+    `new` findings were not in the queue before, `gone` are not found any more, `reopened` are found
+    again. `again`: the same request had it done before; `rules` is null then.
+    """
+
+    written: bool
+    again: bool
+    meters: int
+    days_due: int
+    days_missing: int
+    found: int
+    new: int
+    gone: int
+    reopened: int
+    rules: list[RuleCount] | None
 
 
 class RefusalView(View):

@@ -13,12 +13,20 @@ from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from collector.balance.texts import BANDS, CAUSES, STANDINGS
-from collector.console import loss_views, station_views, views
+from collector.console import (
+    finding_pages,
+    loss_views,
+    run_files,
+    run_pages,
+    station_views,
+    views,
+)
 from collector.console.locale import LANGUAGES
 from collector.console.session import SESSION_COOKIE, SESSION_LIFETIME, Session, set_cookie
 from collector.console.web import (
     LANGUAGE_COOKIE,
     LANGUAGE_LIFETIME,
+    Operator,
     console_of,
     local_path,
     operator_of,
@@ -27,7 +35,7 @@ from collector.console.web import (
 )
 from collector.errors import NotFound
 from collector.operations import registry
-from collector.operations.keys import KeyIdentity, KeyRefused, Scope
+from collector.operations.keys import KeyRefused, Scope
 from collector.web.context import ContextParameter
 from collector.web.knocking import TooManyWrongKeys, check_key_from
 from collector.web.parameters import Day, NamePath
@@ -38,21 +46,21 @@ STATIC = Path(__file__).parent / "static"
 
 router = APIRouter(include_in_schema=False)
 
-Operator = Annotated[KeyIdentity, Depends(operator_of)]
 PageQuery = Annotated[int, Query(ge=1, le=100_000)]
 SearchQuery = Annotated[str, Query(max_length=64)]
 
 
 def install(app: FastAPI) -> None:
     """Add the console's pages and files to `app`."""
-    app.include_router(router)
+    for part in (router, finding_pages.router, run_files.router, run_pages.router):
+        app.include_router(part)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
 
 @router.get("/login")
 def login_page(request: Request, next_: Annotated[str, Query(alias="next")] = "/") -> Response:
     """The form that takes an API key."""
-    return render(request, "login.html", fault="", next=local_path(next_))
+    return render(request, "login.html", next=local_path(next_))
 
 
 @router.post("/login")
@@ -91,7 +99,9 @@ def log_in(
 def log_out(request: Request, form_token: Annotated[str, Form(max_length=200)]) -> Response:
     """Close the session of this browser."""
     if not console_of(request).signer.form_is_ours(request, form_token):
-        raise Forbidden("this form was not made here", hint="load the page again")
+        raise Forbidden(
+            "this form was not made here", hint="load the page again", code="form_not_ours"
+        )
     response = RedirectResponse("/login", 303)
     response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
     return response

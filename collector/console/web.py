@@ -6,14 +6,16 @@ It must not know which pages there are (`pages.py`) nor what they show (`views.p
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import cast
-from urllib.parse import quote
+from typing import Annotated, cast
+from urllib.parse import quote, urlsplit
 
+from fastapi import Depends
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from collector.console import words
 from collector.console.locale import LANGUAGES, Speech, negotiate, speech
 from collector.console.session import (
     FORM_COOKIE,
@@ -23,12 +25,14 @@ from collector.console.session import (
     new_nonce,
     set_cookie,
 )
-from collector.console.words import problem_text, reason_text, role_text
+from collector.console.words import problem_text
+from collector.errors import CollectorError, Conflict, InvalidRequest, NotFound
 from collector.operations import keys
+from collector.operations.commands import BrokerUnavailable
 from collector.operations.keys import KeyIdentity, Scope
 from collector.web.context import context_of
 from collector.web.knocking import answering
-from collector.web.problems import Problem, Unauthorized
+from collector.web.problems import Forbidden, Problem, Unauthorized, problem_of
 from collector.web.scopes import require
 
 LANGUAGE_COOKIE = "songlo_language"
@@ -51,6 +55,20 @@ class Console:
     signer: Signer = field(default_factory=Signer)
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a form came to nothing: a sentence in the reader's language, and the facts."""
+
+    status: int
+    title: str
+    detail: str
+    hint: str
+
+
+# What a person can put right in the form: it is shown again, with the reason.
+FORM_FAULTS = (Conflict, InvalidRequest, NotFound, BrokerUnavailable)
+
+
 def console_of(request: Request) -> Console:
     """The console of the application that serves this request."""
     return cast(Console, request.app.state.console)
@@ -65,7 +83,19 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(languages=LANGUAGES, role_text=role_text, reason_text=reason_text)
+    made.globals.update(
+        languages=LANGUAGES,
+        act_text=words.act_text,
+        cause_text=words.cause_text,
+        decision_text=words.decision_text,
+        decision_word=words.decision_word,
+        manual_text=words.manual_text,
+        reason_text=words.reason_text,
+        reference_text=words.reference_text,
+        role_text=words.role_text,
+        run_state_text=words.run_state_text,
+        unit_text=words.unit_text,
+    )
     return made
 
 
@@ -84,14 +114,18 @@ def render(request: Request, template: str, status: int = 200, **values: object)
     """A page or a part of one, in the reader's language."""
     spoken = speech_of(request)
     nonce = request.cookies.get(FORM_COOKIE) or new_nonce()
-    page = _environment.get_template(template).render(
-        speech=spoken,
-        _=spoken.gettext,
-        ngettext=spoken.ngettext,
-        here=_here(request),
-        form_token=console_of(request).signer.form_token(nonce),
-        **({"identity": None, "tab": ""} | values),
-    )
+    common: dict[str, object] = {
+        "speech": spoken,
+        "_": spoken.gettext,
+        "ngettext": spoken.ngettext,
+        "here": _here(request),
+        "form_token": console_of(request).signer.form_token(nonce),
+        "once": new_nonce(),
+        "identity": None,
+        "tab": "",
+        "fault": None,
+    }
+    page = _environment.get_template(template).render(common | values)
     response = HTMLResponse(page, status, headers={"Content-Language": spoken.language})
     response.headers["Vary"] = "Cookie, Accept-Language"
     if FORM_COOKIE not in request.cookies:
@@ -109,6 +143,9 @@ def operator_of(request: Request) -> Iterator[KeyIdentity]:
         yield identity
 
 
+Operator = Annotated[KeyIdentity, Depends(operator_of)]
+
+
 def _operator(request: Request) -> KeyIdentity:
     context = context_of(request)
     now = context.now()
@@ -122,6 +159,22 @@ def _operator(request: Request) -> KeyIdentity:
                 require(identity, Scope.READ)
                 return identity
     raise LoginNeeded("this page needs a login", hint="log in with an API key")
+
+
+def check_form(request: Request, identity: KeyIdentity, scope: Scope, token: str) -> None:
+    """Raises Forbidden unless this form was made here, for a key that may do what it asks for."""
+    require(identity, scope)
+    if not console_of(request).signer.form_is_ours(request, token):
+        raise Forbidden(
+            "this form was not made here", hint="load the page again", code="form_not_ours"
+        )
+
+
+def fault_of(request: Request, error: CollectorError) -> Fault:
+    """What is wrong with a form, to be said above it."""
+    found = problem_of(error)
+    title = problem_text(speech_of(request), found)
+    return Fault(found.status, title, found.detail, found.hint)
 
 
 async def render_problem(request: Request, problem: Problem) -> Response | None:
@@ -151,5 +204,9 @@ def local_path(text: str) -> str:
 def _here(request: Request) -> str:
     if request.url.path.startswith(("/login", "/logout", "/console/")):
         return local_path(request.query_params.get("next", "/"))
+    if request.method != "GET":
+        # Nobody can go back to a form that was sent; its page is where it came from.
+        page = urlsplit(request.headers.get("referer", ""))
+        return local_path(page.path + (f"?{page.query}" if page.query else ""))
     query = f"?{request.url.query}" if request.url.query else ""
     return local_path(request.url.path + query)

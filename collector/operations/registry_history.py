@@ -80,6 +80,12 @@ def book_periods(ledger: Ledger, book: str, month: date, zone: str) -> list[Book
     return periods_of_month(rows, book, month, zone)
 
 
+def book_names(ledger: Ledger) -> list[str]:
+    """The codes of all reading books, in their order."""
+    with ledger.read() as uow:
+        return sorted({row.book for row in uow.contracts.books()})
+
+
 def book_points(ledger: Ledger, period: BookPeriod) -> list[Membership]:
     """The points of a book for a period, in the order of their positions (MA_GC)."""
     with ledger.read() as uow:

@@ -48,11 +48,18 @@ def run_exceptions(ledger: Ledger, run: str, by: BilledBy) -> list[RunException]
 
 def open_exceptions(ledger: Ledger, run: str, by: BilledBy) -> list[RunException]:
     """Those that block the latest version and that nobody has answered for. Raises NotFound."""
+    return exceptions_now(ledger, run, by)[1]
+
+
+def exceptions_now(
+    ledger: Ledger, run: str, by: BilledBy
+) -> tuple[list[RunException], list[RunException]]:
+    """All exceptions of the latest version, and of these the undecided. Raises NotFound."""
     with ledger.read() as uow:
         head = run_head(uow, run)
         version = latest_version(uow, run)
         found = exceptions_of(uow, head, uow.billing_runs.lines(run, version.version), by)
-        return undecided(uow, found, version)
+        return found, undecided(uow, found, version)
 
 
 def accept_exceptions(ledger: Ledger, run: str, cause: Cause, by_whom: Acting) -> None:

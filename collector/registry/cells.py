@@ -37,6 +37,8 @@ _PHONE = re.compile(r"[0-9][0-9 .-]{5,19}")
 _EMAIL = re.compile(r"[A-Za-z0-9][^@\s]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
 # RFC 5321, section 4.5.3.1.3, without the brackets.
 EMAIL_CHARS_MAX = 254
+# What spreadsheets run, however many apostrophes stand before it.
+_FORMULA = re.compile(r"'*[=+@-]")
 _PERCENT = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?", re.ASCII)
 _PERCENT_MAX = 100_00
 
@@ -88,6 +90,19 @@ def tame_text(text: str) -> str:
     if text[0] in "=+-@":
         raise ValueError(f"must not begin with {text[0]}")
     return free_text(text)
+
+
+def shielded(text: str) -> str:
+    """Free text for a file, so that no spreadsheet takes it for a formula: an apostrophe before it.
+
+    Text that looks shielded already gets one more; `unshielded` takes back exactly what was put.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unshielded(text: str) -> str:
+    """Free text as it was before it was shielded."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def choice(kind: type[_Enum], text: str) -> _Enum:

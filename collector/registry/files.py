@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from collector.registry import cells as cell_kinds
 from collector.registry.contract_values import (
     Allocation,
     Book,
@@ -22,7 +23,7 @@ from collector.registry.contract_values import (
     ReadingDays,
     SupplyApplication,
 )
-from collector.registry.forms import Form, forms
+from collector.registry.forms import Column, Form, forms
 from collector.registry.reasons_vi import in_vietnamese
 from collector.registry.values import (
     Area,
@@ -147,7 +148,8 @@ def write_files(values: Mapping[str, Iterable[Any]], zone: str) -> dict[str, str
         writer.writerow(columns)
         for row in rows:
             writer.writerow(
-                "" if row[key] is None else column.show(row[key]) for key, column in columns.items()
+                "" if row[key] is None else _shown(column, row[key])
+                for key, column in columns.items()
             )
         texts[file] = stream.getvalue()
     return texts
@@ -195,9 +197,22 @@ def _parse_row(
     if len(cells) != len(header):
         fail("", f"{len(cells)} cells for {len(header)} columns")
         return None
-    return parse_cells(
-        {name: cell.strip() for name, cell in zip(header, cells, strict=True)}, form, fail
-    )
+    texts = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+    for name, text in texts.items():
+        if _is_free(form.columns[name]):
+            texts[name] = cell_kinds.unshielded(text)
+    return parse_cells(texts, form, fail)
+
+
+def _shown(column: Column, value: object) -> str:
+    """A cell's text; what people wrote freely must not run where somebody opens the file."""
+    text = column.show(value)
+    return cell_kinds.shielded(text) if _is_free(column) else text
+
+
+def _is_free(column: Column) -> bool:
+    """Whether a column takes any text; all others cannot begin like a formula."""
+    return column.parse is cell_kinds.free_text
 
 
 def parse_cells(

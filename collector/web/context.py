@@ -6,6 +6,7 @@ Handed to `create_app` once and found again through the request; it must not kno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from threading import Lock
 from typing import Annotated, cast
 from zoneinfo import ZoneInfo
 
@@ -31,7 +32,8 @@ class Context:
 
     `intake` tells, by part of it, what is wrong, empty where nothing is; None in a process that
     takes no batches. `sender` sends commands to gateways; without it they are refused. `billing` is
-    as the collector file has it. `limits` are those of validation.
+    as the collector file has it. `limits` are those of validation, of
+    which one runs at a time (`validating`).
     """
 
     ledger: Ledger
@@ -47,6 +49,7 @@ class Context:
     loss_settings: LossSettings = field(default_factory=LossSettings)
     billing: BillingRules | None = None
     rates: Rates = field(default_factory=Rates)
+    validating: Lock = field(default_factory=Lock)
 
     @property
     def zone_info(self) -> ZoneInfo:

@@ -1,8 +1,11 @@
 """The queue of findings, indices by hand and collection rates, asked as a program asks."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,9 +13,11 @@ import pytest
 
 from collector.api.app import create_app
 from collector.ledger.findings import FindingFilter
+from collector.operations.audit import list_audit
 from collector.operations.commands import take_result
 from collector.operations.vee import VeeRun, list_findings, run_vee
 from collector.operations.vee_files import load_limits
+from collector.vee.limits import read_limits
 from collector.vee.values import Finding, Severity
 from contract.commands import Detail, Result
 from contract.messages import Scan, ScanKind
@@ -22,6 +27,9 @@ from tests.api.world import CUSTOMERS, FIRST_AT, GATEWAY, HEAD, NOW, STATION, ZO
 POINTS = [f"{STATION}/{number}" for number in range(4)]
 LAST = FIRST_AT + timedelta(days=10)
 RUN = VeeRun(date(2026, 1, 1), date(2026, 1, 10), ZONE, load_limits(None))
+
+RATING = {"phases": 1, "voltage_v": 230, "current_max_a": 45}
+SHIPPED = files("collector.vee").joinpath("limits.yaml").read_text(encoding="utf-8")
 
 
 class Broker:
@@ -267,3 +275,64 @@ def test_without_a_broker_nothing_is_read_again(utility: World, client: httpx.Cl
         )
     assert (answer.status_code, answer.json()["code"]) == (409, "commands_off")
     assert client.get(f"/v1/findings/{number}").json()["finding"]["open"]
+
+
+def test_a_period_is_validated_by_a_request_once(tmp_path: Path) -> None:
+    wanted = {"first_day": "2026-01-01", "last_day": "2026-01-10", "station": STATION}
+    with world(tmp_path) as fresh, client_of(fresh.app) as client:
+        client.headers.update(fresh.headers("admin"))
+        path = "/v1/validations"
+        counted = client.post(path, json=wanted | {"dry_run": True}).json()
+        assert (counted["written"], counted["meters"], counted["days_missing"]) == (False, 4, 1)
+        assert client.get("/v1/findings").json()["findings"] == []
+        token = {"Idempotency-Key": "validate-1"}
+        first = client.post(path, json=wanted, headers=token).json()
+        assert (first["written"], first["again"]) == (True, False)
+        assert first["new"] == first["found"] == counted["found"] > 0
+        assert {row["rule"]: row["found"] for row in first["rules"]}["V01"] > 0
+        queue = client.get("/v1/findings", params={"limit": 1000}).json()["findings"]
+        assert len(queue) == first["new"]
+        again = client.post(path, json=wanted, headers=token).json()
+        assert again == {**first, "again": True, "rules": None}
+        assert client.post(path, json=wanted).json()["new"] == 0
+        other = client.post(path, json=wanted | {"station": None}, headers=token)
+        assert other.json()["code"] == "idempotency_key_reused"
+        (entry, *_) = list_audit(fresh.ledger, limit=1)
+        assert (entry.action, entry.actor) == ("vee.run", "admin-key")
+
+
+def test_a_validation_has_its_limits(client: httpx.Client, utility: World) -> None:
+    day = "2026-01-01"
+    for body, status in (
+        ({"first_day": "2025-11-01", "last_day": day}, 200),
+        ({"first_day": "2025-10-31", "last_day": "2026-01-01"}, 422),
+        ({"first_day": day, "last_day": "2025-12-31"}, 422),
+        ({"first_day": day, "last_day": "2026-01-12"}, 422),
+        ({"first_day": day, "last_day": day, "station": "T9"}, 404),
+        ({"first_day": day, "last_day": day, "more": 1}, 422),
+    ):
+        answer = client.post("/v1/validations", json=body)
+        assert answer.status_code == status, body
+    reader = client.post(
+        "/v1/validations",
+        json={"first_day": day, "last_day": day},
+        headers=utility.headers("read"),
+    )
+    assert reader.status_code == 403
+    busy = utility.app.state.context.validating
+    with busy:
+        answer = client.post("/v1/validations", json={"first_day": day, "last_day": day})
+    assert (answer.status_code, answer.json()["code"]) == (409, "validation_running")
+    assert client.post("/v1/validations", json={"first_day": day, "last_day": day}).is_success
+
+
+def test_voltages_are_looked_at_where_they_are_asked_for(utility: World) -> None:
+    limits = {"models": {"eastron-sdm120": {"rating": RATING}}}
+    book = read_limits([("shipped", SHIPPED), ("here", json.dumps(limits))])
+    context = replace(utility.app.state.context, limits=lambda: book)
+    day = {"first_day": "2026-01-05", "last_day": "2026-01-05", "dry_run": True}
+    with client_of(create_app(context)) as client:
+        client.headers.update(utility.headers("admin"))
+        for voltages, meters in ((False, 0), (True, 1)):
+            found = client.post("/v1/validations", json=day | {"voltages": voltages}).json()
+            assert {row["rule"]: row["meters"] for row in found["rules"]}["V16"] == meters

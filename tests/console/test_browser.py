@@ -1,58 +1,14 @@
 """The console in a real browser: plots are drawn, nothing is blocked, nothing is logged."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.api.world import STATION, World
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-]
+from tests.console.browsing import Reader
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM.exists(), "install chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield made
-        made.close()
-
-
-class Reader:
-    """A person at a browser; everything that the browser complains of is kept."""
-
-    def __init__(self, context: BrowserContext, url: str) -> None:
-        self.url = url
-        self.complaints: list[str] = []
-        self.requested: list[str] = []
-        self.page: Page = context.new_page()
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requested.append(request.url))
-        self.page.on(
-            "console",
-            lambda message: (
-                self.complaints.append(message.text)
-                if message.type in {"error", "warning"}
-                else None
-            ),
-        )
-
-    def log_in(self, key: str, path: str = "/") -> None:
-        self.page.goto(self.url + path)
-        self.page.locator("input[name=key]").fill(key)
-        self.page.locator("button.primary").click()
 
 
 @pytest.fixture(params=["vi-VN", "en-GB"])
@@ -64,13 +20,6 @@ def reader(request: pytest.FixtureRequest, browser: Browser, url: str) -> Iterat
     context.close()
     assert made.complaints == []
     assert [target for target in made.requested if not target.startswith(url)] == []
-
-
-@pytest.fixture
-def english(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(locale="en-GB")
-    yield context
-    context.close()
 
 
 def inked(page: Page, selector: str) -> int:

@@ -16,13 +16,24 @@ from collector.operations.keys import add_key, revoke_key
 from collector.readings.port import StoredRead, StoreUnavailable
 from tests.api.world import CUSTOMERS, FIRST_AT, GATEWAY, NOW, STATION, World
 
-PAGES = ["/", f"/stations/{STATION}", "/losses", "/gateways"]
+PAGES = [
+    "/",
+    f"/stations/{STATION}",
+    "/losses",
+    "/findings",
+    "/findings/decide?rule=V01",
+    "/runs",
+    "/runs/new",
+    "/gateways",
+]
 PARTS = [
     "/console/overview",
     f"/console/stations/{STATION}/figures",
     f"/console/stations/{STATION}/balance",
     f"/console/stations/{STATION}/points",
     "/console/losses?month=2026-01-01",
+    "/console/findings",
+    "/console/runs",
     "/console/gateways",
 ]
 DATA = f"/console/data/stations/{STATION}/day.json?day=2026-01-10"
@@ -223,6 +234,11 @@ def test_a_day_without_readings_is_all_unknown(operator: httpx.Client) -> None:
         ("/nothing", 404),
         ("/?day=yesterday", 422),
         ("/?page=0", 422),
+        ("/findings/999", 404),
+        ("/findings?rule=X", 422),
+        ("/runs/nothing", 404),
+        ("/runs/nothing/versions/1", 404),
+        ("/runs/new?book=X", 404),
         ("/language/xx", 404),
     ],
 )

@@ -16,7 +16,6 @@ from collector.api.vee_models import (
     DecidedView,
     DecisionRequest,
     DecisionView,
-    FilterRequest,
     FindingDetail,
     FindingList,
     FindingView,
@@ -28,15 +27,15 @@ from collector.api.vee_models import (
 from collector.civil import day_start
 from collector.errors import Conflict, InvalidRequest
 from collector.ledger.findings import Decision, FindingFilter, ManualIndex, StoredFinding
-from collector.ledger.idempotency import Once
 from collector.operations import findings, vee
 from collector.operations.daily import DAY
-from collector.operations.deciding import DecidedAt, DecideReport, Deciding
+from collector.operations.deciding import DecideReport, Deciding
 from collector.operations.keys import KeyIdentity, Scope
 from collector.operations.vee_files import translation
 from collector.vee.texts import Translate, check_next_text, found_text, title
 from collector.vee.values import Severity
 from collector.web.context import Context, ContextParameter
+from collector.web.deciding import place_of, refuse_everything
 from collector.web.parameters import Day, NameQuery
 from collector.web.problems import responses
 
@@ -122,8 +121,6 @@ def decide_many(
     Where the number is another by then, nothing is done (409, `count_changed`). Findings that
     cannot be decided stay open and are in `refused`.
     """
-    if wanted.filter == FilterRequest():
-        raise InvalidRequest("that would decide every open finding", hint="give a filter")
     asked = FindingFilter(
         rule=wanted.filter.rule,
         severity=wanted.filter.severity,
@@ -133,10 +130,11 @@ def decide_many(
         from_at=_start(context, wanted.filter.first_day),
         to_at=_end(context, wanted.filter.last_day),
     )
+    refuse_everything(asked)
     deciding = Deciding(Decision(wanted.decision), key.name, wanted.reason, method=wanted.method)
     counting = wanted.expected is None
     token = None if counting else once(key.name, idempotency_key, "findings", wanted)
-    place = _place(context, deciding, token, wanted.expected)
+    place = place_of(context, deciding, token, wanted.expected)
     return _decided(findings.decide(context.ledger, asked, deciding, place, dry_run=counting))
 
 
@@ -165,7 +163,7 @@ def decide_one(
         method=wanted.method,
     )
     token = once(key.name, idempotency_key, f"finding {finding}", wanted)
-    place = _place(context, deciding, token)
+    place = place_of(context, deciding, token)
     report = findings.decide(context.ledger, FindingFilter(ids=[finding]), deciding, place)
     if report.refused:
         raise Conflict(
@@ -179,20 +177,6 @@ def decide_one(
 def manual_view(one: ManualIndex, number: int | None = None) -> ManualIndexView:
     """An index that was put in, with its id where it is known."""
     return ManualIndexView.model_validate(one).model_copy(update={"id": number})
-
-
-def _place(
-    context: Context, deciding: Deciding, token: Once | None, expected: int | None = None
-) -> DecidedAt:
-    sends = deciding.decision is Decision.RE_READ and expected != 0
-    if sends and context.sender is None:
-        raise Conflict(
-            "this collector commands no gateways",
-            hint="give the collector file a section 'commands' (docs/commands.md)",
-            code="commands_off",
-        )
-    book = context.limits()
-    return DecidedAt(book, context.zone, context.now(), context.sender, expected, token)
 
 
 def _printed(text: str | None) -> str | None:

@@ -264,6 +264,9 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     start(document);
+    // On a phone the pages' names are wider than the screen.
+    const tab = document.querySelector(".nav [aria-current]");
+    tab?.scrollIntoView({ block: "nearest", inline: "center" });
     for (const field of document.querySelectorAll("[data-submits]")) {
       field.addEventListener("change", () => field.form.requestSubmit());
     }
