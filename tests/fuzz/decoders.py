@@ -87,7 +87,7 @@ def _json(kind: str) -> st.SearchStrategy[bytes]:
 
 
 @contextmanager
-def _intake() -> Iterator[Callable[[bytes], None]]:
+def intake() -> Iterator[Callable[[list[bytes]], None]]:
     """The collector's intake with its stores: nothing that a gateway sends ends it."""
     with tempfile.TemporaryDirectory() as folder:
         fill_file(Path(folder, "ledger.db"))
@@ -96,16 +96,19 @@ def _intake() -> Iterator[Callable[[bytes], None]]:
         pipeline = Pipeline(ledger, store, lambda: NOW, Metrics())
         sent = 0
 
-        def take(payload: bytes) -> None:
+        def take(payloads: list[bytes]) -> None:
             nonlocal sent
-            sent += 1
-            message = Message(build(BatchTopic("GW1", "a" * 32, sent)), payload)
-            claim = pipeline.claim([message])
+            topics = [
+                build(BatchTopic("GW1", "a" * 32, sent + one)) for one, _ in enumerate(payloads, 1)
+            ]
+            sent += len(topics)
+            claim = pipeline.claim([*map(Message, topics, payloads)])
             refused = pipeline.append(claim.pending)
             pipeline.complete(claim.pending, refused, claim.settled)
-            # Taken or put aside, it is settled: its gateway need not send it again.
-            assert "GW1" in claim.settled or claim.pending
-            pipeline.take_statuses([Message(build(StatusTopic("GW1")), payload)])
+            # Taken or put aside, each is settled: its gateway need not send it again.
+            assert sum(claim.outcomes.values()) == len(payloads)
+            for payload in payloads:
+                pipeline.take_statuses([Message(build(StatusTopic("GW1")), payload)])
 
         try:
             yield take
@@ -200,7 +203,8 @@ def _cmis(content: bytes) -> None:
             pass
 
 
-def _csv(texts: dict[str, bytes]) -> None:
+def registry_files(texts: dict[str, bytes]) -> None:
+    """Rows that are read and judged, whatever their files hold."""
     decoded = {name: text.decode("utf-8", "replace") for name, text in texts.items()}
     files = parse_files(decoded, ZONE)
     changes = plan_changes(Registry(), files, None, {"household"})
@@ -255,7 +259,7 @@ DECODERS: dict[str, Decoder] = {
     "command": Decoder(_json("command"), plain(_message(decode_command))),
     "result": Decoder(_json("result"), plain(_message(decode_result))),
     "config": Decoder(_json("config"), plain(_message(decode_config))),
-    "intake": Decoder(_json("batch") | _json("status"), _intake),
+    "intake": Decoder(st.lists(_json("batch") | _json("status"), max_size=5), intake),
     "modbus rtu": Decoder(st.lists(_rtu_frames(), max_size=6), plain(_on_a_line(Framing.RTU))),
     "modbus tcp": Decoder(st.lists(_tcp_frames(), max_size=6), plain(_on_a_line(Framing.TCP))),
     "readout": Decoder(
@@ -266,7 +270,7 @@ DECODERS: dict[str, Decoder] = {
         st.binary(max_size=400) | damaged([their_file(their_row(), their_row(MA_DDO="P2"))]),
         plain(_cmis),
     ),
-    "csv": Decoder(_files(), plain(_csv)),
+    "csv": Decoder(_files(), plain(registry_files)),
     "zip": Decoder(damaged([packed(GOOD)]), _packed_file(read_zip, ".zip")),
     "workbook": Decoder(damaged([workbook()]), _packed_file(read_workbook, ".xlsx")),
     "station file": Decoder(damaged(STATIONS), plain(_station)),

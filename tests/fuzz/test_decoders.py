@@ -1,11 +1,18 @@
 """Damaged messages, frames and files are taken or refused, never anything else."""
 
+import contextlib
+import json
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.fuzz.decoders import DECODERS
+from contract.messages import MessageError
+from tests.api.test_api_registry_files import GOOD
+from tests.contract.test_messages import DECODERS as MESSAGES
+from tests.fuzz.damage import PIECES, each_part_replaced
+from tests.fuzz.decoders import DECODERS, GOLDEN, golden, intake, registry_files
 
-EXAMPLES = 60
+EXAMPLES = 100
 
 
 def tried(name: str, examples: int) -> None:
@@ -23,3 +30,31 @@ def tried(name: str, examples: int) -> None:
 @pytest.mark.parametrize("name", DECODERS)
 def test_whatever_comes_is_taken_or_refused(name: str) -> None:
     tried(name, EXAMPLES)
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN))
+def test_a_message_with_a_hostile_value_anywhere_decodes_or_is_refused(name: str) -> None:
+    decode = MESSAGES[name.split("-")[0]]
+    for document in each_part_replaced(json.loads(GOLDEN[name])):
+        with contextlib.suppress(MessageError):
+            decode(json.dumps(document).encode())
+
+
+def test_intake_takes_or_puts_aside_what_has_a_hostile_value_anywhere() -> None:
+    payloads = [
+        json.dumps(document).encode()
+        for kind in ("batch", "status")
+        for payload in golden(kind)
+        for document in each_part_replaced(json.loads(payload))
+    ]
+    with intake() as take:
+        for start in range(0, len(payloads), 100):
+            take(payloads[start : start + 100])
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_registry_file_with_a_hostile_text_anywhere_is_read_or_refused(name: str) -> None:
+    text = GOOD[name].encode()
+    for place in range(0, len(text) + 1, 3):
+        for piece in PIECES:
+            registry_files({name: text[:place] + piece + text[place:]})
