@@ -10,6 +10,7 @@ import io
 import json
 import struct
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ def _on_a_line(framing: Framing) -> Callable[[list[bytes]], None]:
             if identifying
             else connection.read(_UNIT, 3, 0, _COUNT, 0.001)
         )
-        answer = asyncio.ensure_future(asked)  # noqa: TID251  one task, waited for below
+        answer = asyncio.ensure_future(asked)
         await asyncio.sleep(0)
         for piece in pieces:
             connection.data_received(piece)
@@ -234,6 +235,28 @@ def workbook() -> bytes:
         return path.read_bytes()
 
 
+@st.composite
+def _repacked(draw: st.DrawFn, content: bytes) -> bytes:
+    """A packed file with one of its parts damaged, or left out, and whole as a zip file."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = draw(st.sampled_from(sorted(parts)))
+    wrong = draw(st.none() | st.binary(max_size=20) | damaged([parts[name]]))
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for each, part in parts.items():
+            new = wrong if each == name else part
+            if new is not None:
+                archive.writestr(each, new)
+    return stream.getvalue()
+
+
+def each_byte_wrong(content: bytes, step: int) -> Iterator[bytes]:
+    """The file with one wrong byte, at every `step`-th place."""
+    for place in range(0, len(content), step):
+        yield content[:place] + bytes((content[place] ^ 0x5A,)) + content[place + 1 :]
+
+
 def _station(content: bytes) -> None:
     text = content.decode("utf-8", "replace")
     with contextlib.suppress(StationFileError):
@@ -271,7 +294,11 @@ DECODERS: dict[str, Decoder] = {
         plain(_cmis),
     ),
     "csv": Decoder(_files(), plain(registry_files)),
-    "zip": Decoder(damaged([packed(GOOD)]), _packed_file(read_zip, ".zip")),
-    "workbook": Decoder(damaged([workbook()]), _packed_file(read_workbook, ".xlsx")),
+    "zip": Decoder(
+        damaged([packed(GOOD)]) | _repacked(packed(GOOD)), _packed_file(read_zip, ".zip")
+    ),
+    "workbook": Decoder(
+        damaged([workbook()]) | _repacked(workbook()), _packed_file(read_workbook, ".xlsx")
+    ),
     "station file": Decoder(damaged(STATIONS), plain(_station)),
 }
