@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
@@ -263,16 +263,17 @@ def _station(content: bytes) -> None:
         parse_station(text, "station.yaml", Path("/nonexistent"))
 
 
+STATION_EXAMPLE = (ROOT / "firmware_config" / "stations" / "example.yaml").read_bytes()
 STATIONS = [
     path.read_bytes()
     for folder in ("stations", "demo")
     for path in sorted((ROOT / "firmware_config" / folder).glob("station*.yaml"))
-] + [(ROOT / "firmware_config" / "stations" / "example.yaml").read_bytes()]
+] + [STATION_EXAMPLE]
 
 
 def _files() -> st.SearchStrategy[dict[str, bytes]]:
     each = {name: damaged([text.encode()]) for name, text in GOOD.items()}
-    return st.fixed_dictionaries({}, optional=cast("dict[str, st.SearchStrategy[bytes]]", each))
+    return st.fixed_dictionaries({}, optional=each)
 
 
 DECODERS: dict[str, Decoder] = {

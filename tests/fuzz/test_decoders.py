@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from tests.fuzz.damage import PIECES, each_part_replaced
 from tests.fuzz.decoders import (
     DECODERS,
     GOLDEN,
+    STATION_EXAMPLE,
     each_byte_wrong,
     golden,
     intake,
@@ -75,10 +77,28 @@ def test_a_registry_file_with_a_hostile_text_anywhere_is_read_or_refused(name: s
 
 
 @pytest.mark.parametrize(("name", "content", "step"), [("zip", packed(GOOD), 1),
-                                                       ("workbook", workbook(), 97)])  # fmt: skip
+                                                       ("workbook", workbook(), 41)])  # fmt: skip
 def test_a_packed_file_with_a_wrong_byte_is_read_or_refused(
     name: str, content: bytes, step: int
 ) -> None:
     with DECODERS[name].opened() as take:
         for wrong in each_byte_wrong(content, step):
             take(wrong)
+
+
+# What YAML makes something else of than text, or cannot.
+HOSTILE_YAML = (
+    "2026-13-45", "2026-01-01", "0x", "1e999", ".nan", "-1", "9" * 25, "~", "[]", "{a: 1}", "'",
+    "*a", "&a [*a]", "!!python/object:os.x 1", "!!binary x", '"\\ud800"', "x" * 300, "\x01",
+)  # fmt: skip
+
+
+def test_a_station_file_with_a_hostile_value_anywhere_is_taken_or_refused() -> None:
+    text = STATION_EXAMPLE.decode()
+    values = list(re.finditer(r"(?<=: )[^\s,{}\[\]#]+", text))
+    assert len(values) > 30
+    with DECODERS["station file"].opened() as take:
+        for number, value in enumerate(values):
+            # Each value meets every third of them; all of them meet the first.
+            for hostile in HOSTILE_YAML[number % 3 :: 3 if number else 1]:
+                take((text[: value.start()] + hostile + text[value.end() :]).encode())
