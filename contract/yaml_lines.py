@@ -12,6 +12,7 @@ import yaml
 LineOf = Callable[[str], int]
 """From a path such as `$.lines[0].address` to its line, 1-based; to its parent's if it has none."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PATH_PART = re.compile(r"\.[^.\[\]]+|\[[^\]]*\]")
 _MESSAGE = re.compile(r"(?P<reason>.*?)(?: - at `(?P<path>\$.*)`)?", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<key>.+)`")
@@ -108,11 +109,17 @@ class _Builder:
                 self.build(item, f"{path}[{index}]", depth + 1)
                 for index, item in enumerate(node.value)
             ]
+        self._check_text(node, path, line)
         try:
             return self._scalars.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError) as error:
             text = f"{node.value!r} is no value of its kind: {error}"
             raise YamlError(self._where, line, path, text) from error
+
+    def _check_text(self, node: yaml.Node, path: str, line: int) -> None:
+        """YAML's escapes can write half of a surrogate pair, which no encoding can."""
+        if _SURROGATE.search(node.value):
+            raise YamlError(self._where, line, path, f"{node.value!r} holds half a character")
 
     def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, object]:
         values: dict[str, object] = {}
@@ -120,6 +127,7 @@ class _Builder:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 raise YamlError(self._where, line, path, "a key must be plain text")
+            self._check_text(key_node, path, line)
             key: str = key_node.value
             key_path = f"{path}.{key}"
             if key in values:

@@ -1,6 +1,7 @@
 """A whole registry over the API: dry runs, every bad row, nothing half imported, the same again."""
 
 import io
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from collector.api.routes.registry_files import XLSX, ZIP
 from collector.cli import app as cli
+from collector.errors import InvalidRequest
 from collector.operations import registry_zip
 from collector.operations.keys import add_key
 from collector.operations.registry_import import import_registry
@@ -231,6 +233,23 @@ def test_a_zip_that_would_explode_is_refused(
     monkeypatch.setattr(registry_zip, "UNPACKED_BYTES_MAX", 1000)
     body = packed({"books.csv": "book,name\n" + "\n" * 2000})
     assert "unpacks to more" in brought(client, desk, body, status=422)["detail"]
+
+
+def test_a_zip_that_would_explode_is_not_unpacked_to_see_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_zip, "UNPACKED_BYTES_MAX", 1000)
+    path = tmp_path / "registry.zip"
+    path.write_bytes(packed({"books.csv": "book,name\n" + "\n" * 20_000_000}))
+    assert path.stat().st_size < 50_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match="unpacks to more"):
+            registry_zip.read_zip(path, ["books.csv"])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_a_body_has_a_limit_and_others_keep_theirs(

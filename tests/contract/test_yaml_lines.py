@@ -47,6 +47,8 @@ def test_values_are_plain_and_paths_lead_to_lines() -> None:
         ("a: &x [*x]", "f:1: "),
         ("a: " + "[" * 100 + "]" * 100, "f:1: a[0][0]"),
         ("a: \x00", "f:1: not YAML"),
+        ('a: "\\ud800"', "f:1: a: '\\ud800' holds half a character"),
+        ('a: 1\n"\\udfff": 2', "f:2: '\\udfff' holds half a character"),
         ("a: 1\n---\nb: 2", "f:2: not YAML"),
     ],
 )

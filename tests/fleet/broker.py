@@ -95,7 +95,7 @@ def fleet_broker(folder: Path, fleet: Fleet) -> Iterator[FleetBroker]:
         "mosquitto",
         [find_program("mosquitto", "mosquitto"), "-c", str(home / "mosquitto.conf")],
         folder / "mosquitto.log",
-        lambda: accepts_connections(port),
+        lambda: all(map(accepts_connections, (port, gateways, services))),
     )
     try:
         process.start()

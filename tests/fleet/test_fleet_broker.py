@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from collector.intake import tls as collector_tls
+from collector.intake import wire
 from contract import topics
 from contract.tls_words import explained
 from fleet import operations
 from fleet.book import CERTIFICATE_LIFETIME
 from fleet.folder import opened
+from gateway import config as gateway_config
+from gateway import credentials as gateway_credentials
 from tests.compose.mqtt import WAIT_S, Peer, peer
 from tests.fleet.broker import FleetBroker, fleet_broker, shake_hands
 from tests.fleet.fleets import Fleet, today
@@ -243,7 +247,7 @@ def test_tls_1_0_and_1_1_are_not_spoken(broker: FleetBroker, version: ssl.TLSVer
 
 
 def test_the_old_client_does_speak_what_it_says(broker: FleetBroker) -> None:
-    """Mosquitto 2 cannot be made to speak TLS 1.1, so another server shows that the client does."""
+    """Another server shows that it is the broker that refuses, and not the client's own OpenSSL."""
     version = ssl.TLSVersion.TLSv1_1
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.set_ciphers("DEFAULT@SECLEVEL=0")
@@ -261,11 +265,25 @@ def test_the_old_client_does_speak_what_it_says(broker: FleetBroker) -> None:
 def test_a_broker_of_another_authority_or_name_is_refused_by_its_clients(
     broker: FleetBroker, tmp_path: Path
 ) -> None:
-    context = broker.context(_credentials(broker.fleet, OWN))
-    said = shake_hands(broker.gateways_port, context, host="broker.example.vn")
-    assert explained(said).startswith("the broker's certificate is for another host name")
-    stranger = Fleet.begun(tmp_path / "ca", today())
-    foreign = ssl.create_default_context(cafile=str(stranger.path / "broker-ca.pem"))
-    foreign.load_cert_chain(_credentials(broker.fleet, OWN))
-    said = shake_hands(broker.gateways_port, foreign)
-    assert explained(said).startswith("the broker's certificate is of another authority")
+    ours = broker.fleet.path / "broker-ca.pem"
+    strangers = Fleet.begun(tmp_path / "ca", today()).path / "broker-ca.pem"
+    for client, port in ((_gateway, broker.gateways_port), (_intake, broker.services_port)):
+        context = client(broker.fleet, ours)
+        assert shake_hands(port, context) == ""
+        said = shake_hands(port, context, host="broker.example.vn")
+        assert explained(said).startswith("the broker's certificate is for another host name")
+        said = shake_hands(port, client(broker.fleet, strangers))
+        assert explained(said).startswith("the broker's certificate is of another authority")
+
+
+def _gateway(fleet: Fleet, ca: Path) -> ssl.SSLContext:
+    """What a gateway comes to the broker with, made by its own code."""
+    mine = _credentials(fleet, OWN)
+    return gateway_credentials.context_of(gateway_config.Tls(ca, mine, mine))
+
+
+def _intake(fleet: Fleet, ca: Path) -> ssl.SSLContext:
+    """The same of the collector's intake."""
+    home = fleet.path / "services"
+    files = (str(ca), str(home / "intake.pem"), str(home / "intake.key"))
+    return collector_tls.context_of(wire.Tls(*files))

@@ -117,12 +117,14 @@ def test_a_token_that_is_mistyped_makes_no_key(fleet: Fleet, files: Files) -> No
 
 
 def test_the_key_never_leaves_the_gateway(fleet: Fleet, files: Files) -> None:
-    payload = answer(fleet, files)
+    request = request_first(files, fleet.token(OWN))
+    payload = operations.encoded(fleet.sign(request).answer)
     secret = files.next_key.read_text().splitlines()[1]
     assert stat.S_IMODE(files.next_key.stat().st_mode) == 0o600
     for path in fleet.path.rglob("*"):
         assert not path.is_file() or secret not in path.read_text(encoding="ascii"), path
     assert secret.encode() not in payload
+    assert secret not in repr(request).replace("\\n", "\n")
 
 
 # -- what it does not believe

@@ -1,5 +1,6 @@
 """API keys: shown once, checked in constant time, refused without saying why."""
 
+import hmac
 import time
 from datetime import datetime, timedelta
 
@@ -57,6 +58,25 @@ def test_what_is_no_good_key_is_refused_all_alike(ledger: Ledger) -> None:
             check_key(ledger, wrong, NOW)
         said.add(str(caught.value))
     assert len(said) == 1
+
+
+def test_an_unknown_key_is_compared_as_a_wrong_one_is(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who finds out by the clock which prefixes there are has less to guess."""
+    head, prefix, secret = add_key(ledger, name="clerk", scopes=["read"], now=NOW).split("_")
+    compare = hmac.compare_digest
+    lengths: list[tuple[int, int]] = []
+
+    def seen(one: bytes, other: bytes) -> bool:
+        lengths.append((len(one), len(other)))
+        return compare(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", seen)
+    for wrong in (f"{head}_{prefix}_{'0' * len(secret)}", f"{head}_00000000_{secret}", "x"):
+        with pytest.raises(KeyRefused):
+            check_key(ledger, wrong, NOW)
+    assert lengths == [(32, 32)] * 3
 
 
 def test_a_key_expires(ledger: Ledger) -> None:
