@@ -29,6 +29,7 @@ class Doubt(StrEnum):
     BACKWARD = "backward"  # the register went backwards, or faster than any line
     ESTIMATED = "estimated"  # computed, not read
     UNSURE_CLOCK = "unsure_clock"  # read by a clock that was not right
+    NO_METER = "no_meter"  # a head had none for more than an hour; `at` is since when
 
 
 # The point still counts as read near enough.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
+from collector.balance.cover import with_gaps
 from collector.balance.energy import PointEnergy, energies, placed
 from collector.balance.station import Balance, DayBalance, station_balance
 from collector.billing.snapshot import stretches
@@ -120,6 +121,7 @@ def balances_between(
     for period, of_period in zip(periods, parts, strict=True):
         counted = energies(registry, of_period, indices)
         heads = _heads(registry, just_before(period[1]))
+        with_gaps(counted, registry.points, of_period, heads, period[1])
         balances = {
             name: station_balance(
                 row, period, registry.points, counted.get(name, {}), heads.get(name, ())

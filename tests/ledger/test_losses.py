@@ -312,6 +312,46 @@ def test_an_exchange_without_an_index_and_one_with_it(district: Ledger, tmp_path
     assert (of(report, "T1").balance.loss_wh, of(report, "T1").balance.unknown) == (1_000, ())
 
 
+@pytest.mark.parametrize(
+    ("until", "since", "standing", "loss_wh"),
+    [
+        # Changed within the hour, as exchanges are; without one for hours; for days; never again.
+        ("2026-09-10T09:00", "2026-09-10T10:00", Standing.RANKED, 500),
+        ("2026-09-10T09:00", "2026-09-10T17:00", Standing.RANKED, 500),
+        ("2026-09-10T09:00", "2026-09-13T10:00", Standing.NO_HEAD, None),
+        ("2026-09-10T09:00", None, Standing.NO_HEAD, None),
+        (None, "2026-09-10T09:00", Standing.NO_HEAD, None),
+    ],
+)
+def test_a_head_that_had_no_meter_for_a_time(
+    district: Ledger, tmp_path: Path, until: str | None, since: str | None,
+    standing: Standing, loss_wh: int | None,
+) -> None:  # fmt: skip
+    """What it took in meanwhile nobody counted: no loss of the month can be told from the rest."""
+    read(district, MONTH)
+    values = {meter: 1_000 + 2 * used for meter, used in MONTH.items()}
+    put(district, MONTHS[2], values | {"A2": 15_000}, seq=9)
+    rows = "point,meter,installed_at,removed_at,install_index_wh,removal_index_wh\n"
+    if until is None:
+        # The first meter of the head came when the customers had long been counting.
+        report = import_files(
+            district, tmp_path / "in", {"installations.csv": rows + "T1/head,H1,2026-01-01,,,\n"}
+        )
+        assert report.errors == ()
+        until = "2026-01-02T00:00"
+    rows += f"T1/head,H1,2026-01-01,{until}:00+07:00,,27500\n"
+    if since is not None:
+        rows += f"T1/head,A2,{since}:00+07:00,,0,\n"
+    assert import_files(district, tmp_path / "in", {"installations.csv": rows}).written
+    t1 = of(september(district), "T1")
+    doubts = [note.doubt for note in t1.balance.notes if note.point == "T1/head"]
+    brief = since is not None and standing is Standing.RANKED and since.endswith("10:00")
+    assert (t1.standing, t1.balance.loss_wh) == (standing, loss_wh)
+    assert doubts == ([] if brief else [Doubt.NO_METER])
+    assert t1.balance.complete is brief
+    assert (Kind.HEAD_UNKNOWN in kinds(september(district), "T1")) is not brief
+
+
 def test_periods(district: Ledger, tmp_path: Path) -> None:
     assert month_period(date(2026, 9, 17), ZONE) == Period(MONTHS[1], MONTHS[2], MONTHS[0])
     assert month_instants(date(2026, 9, 1), ZONE, 2) == list(MONTHS)
