@@ -53,9 +53,7 @@ def with_gaps(
                 continue
             at, length = gap
             energy = counted[station][name]
-            note = Note(
-                name, of_head[-1].installation.meter, IMPORT_ACTIVE, at, Doubt.NO_METER
-            )
+            note = Note(name, of_head[-1].installation.meter, IMPORT_ACTIVE, at, Doubt.NO_METER)
             energy = replace(energy, notes=(*energy.notes, note))
             if length > FLAGGED_MAX:
                 energy = replace(energy, import_wh=None)

@@ -24,7 +24,11 @@ from collector.registry.values import Registry, Role
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """What lies between two instants: balances by station, energies by station and point."""
+    """What lies between two instants: balances by station, energies by station and point.
+
+    Energies are of all that the points of these stations counted, at other stations too where a
+    point was moved; of those stations the other points are not there.
+    """
 
     balances: Mapping[str, Balance]
     energies: Mapping[str, Mapping[str, PointEnergy]]
@@ -105,13 +109,7 @@ def balances_between(
     """
     periods = list(pairwise(instants))
     parts = [
-        [
-            (station, part)
-            for station, part in placed(
-                stretches(registry, from_at, to_at), registry.points, registry.transfers
-            )
-            if station in registry.stations
-        ]
+        list(placed(stretches(registry, from_at, to_at), registry.points, registry.transfers))
         for from_at, to_at in periods
     ]
     indices = boundary_indices(

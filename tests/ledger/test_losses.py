@@ -204,6 +204,28 @@ def test_a_transfer_is_cut_at_its_day_and_one_not_recorded_shows_as_a_mirror(
     assert all(loss.balance.complete for loss in report.stations)
 
 
+def test_a_master_that_was_moved_counts_for_the_whole_period(
+    district: Ledger, tmp_path: Path, settings: LossSettings
+) -> None:
+    """What is behind it was behind it all the time, whatever station it hung on."""
+    read(district, MONTH, MONTH | {"H1": 41_000, "H2": 32_000})
+    middle = midnight("2026-09-16")
+    at_middle = {"W": 1_000 + 30_000 + 10_000, "W1": 1_000 + 16_000 + 6_000}
+    put(district, middle, at_middle, seq=9)
+    transfers = "point,from_at,station\nT2/w,2026-09-16,T1\nT2/w1,2026-09-16,T1\n"
+    imported = import_files(district, tmp_path / "in", {"transfers.csv": transfers})
+    assert imported.errors == (), imported.errors
+    report = september(district, settings)
+    assert [of(report, name).balance.loss_wh for name in ("T1", "T2")] == [1_000, 2_000]
+    [master] = report.masters
+    assert (master.station, master.import_wh) == ("T1", 30_000)
+    assert (master.points_behind, master.behind_wh, master.loss_wh) == (2, 28_000, 2_000)
+    # Of what its station received it is 20,000 of 41,000.
+    assert master.share_percent == "48.7805"
+    [alone] = district_losses(district, report.period, settings, station="T1").masters
+    assert (alone.import_wh, alone.share_percent) == (30_000, "48.7805")
+
+
 def test_a_corrected_multiplier_changes_every_day_and_month_and_is_in_the_trail(
     district: Ledger, tmp_path: Path
 ) -> None:
