@@ -53,7 +53,7 @@ def at(day: int) -> datetime:
 
 def district(chance: random.Random, ratios: list[Fraction]) -> list[Place]:
     """One or two heads a station, five customers, a master, a sub-meter; two of them with solar."""
-    places = []
+    places: list[Place] = []
     for station in STATIONS:
         roles = ["head"] * chance.choice([1, 1, 2])
         roles += ["household"] * 5 + ["wholesale_master", "sub_meter"]
