@@ -23,6 +23,7 @@ from contract.registers import IMPORT_ACTIVE
 from tests.ledger.building import FILES, NOW, ZONE, import_files, midnight, put, write_files
 from tests.ledger.test_billing_runs import BY, NOV, OCT, SEP, finish, opened, who
 
+LATER = midnight("2026-11-23")
 EXCHANGED = midnight("2026-10-01")
 INSTALLATIONS = """point,meter,installed_at,removed_at,install_index_wh,removal_index_wh
 T1/a,M1,2026-01-01,2026-10-01,,1060000
@@ -190,6 +191,30 @@ def test_a_multiplier_corrected_back_dated_recomputes_days_losses_and_bills(
         (ratio,) = uow.registry.multipliers()
     assert (kept.row["multiplier"], ratio.ratio) == ("30", Fraction(40))
     assert ratio.index_side is IndexSide.SECONDARY
+
+
+def test_a_correction_that_was_wrong_itself_is_taken_back_by_the_next_period(
+    exported: Ledger, tmp_path: Path
+) -> None:
+    """The registry says again what was billed at first; what was billed since has to follow."""
+    ratio = "point,from_at,multiplier\nT1/head,2026-01-01,40\n"
+    index = INSTALLATIONS.replace("1060000", "1075000")
+    wrong = {"multipliers.csv": ratio, "installations.csv": index}
+    assert correct(exported, tmp_path, wrong).corrected == 2
+    finish(exported, opened(exported, OCT, NOV))
+    right = {"multipliers.csv": ratio.replace("40", "30"), "installations.csv": INSTALLATIONS}
+    assert correct(exported, tmp_path, right).corrected == 2
+    put(exported, LATER, {"M0": 140_000, "M3": 150_000, "M2": 5_600_000}, seq=5)
+    run = opened(exported, NOV, LATER)
+    finish(exported, run)
+    found = [line for line in version_lines(exported, run) if line.cites]
+    assert sorted((line.point, line.billed or 0) for line in found) == [
+        ("T1/a", -15_000), ("T1/head", -200_000), ("T1/head", -100_000),
+    ]  # fmt: skip
+    with exported.read() as uow:
+        lines = [one.line for one in uow.billing_runs.exported(None, midnight("2026-01-01"))]
+    total = sum(line.billed or 0 for line in lines if line.point == "T1/head")
+    assert total == 30 * (140_000 - 100_000)
 
 
 def test_the_ends_of_contracts_are_corrected_and_an_export_is_what_can_be_imported(
