@@ -355,21 +355,36 @@ def _returned(
     scale: tuple[Fraction, int],
     today: Standing | None,
 ) -> int | None:
-    """What an exported closing index was too high by, below zero; None unless that is shown.
-
-    It is shown where the exported index was an estimate, or where another index stands for that
-    instant today that is lower and not above the new closing one.
-    """
+    """What an exported closing index was too high by, below zero; None unless that is shown."""
     if closing.meter != row.meter:
         return None
     multiplier, step = scale
-    was_estimate = closing.quality is LineQuality.ESTIMATED
-    is_lower = today is not None and today.value < closing.index and today.value <= end.value
-    if not (was_estimate or is_lower) or end.value >= closing.index:
+    exported = Standing(closing.index, closing.read_at, closing.quality)
+    if not _is_too_high(exported, today, end) or end.value >= closing.index:
         return None
     return scaled(_whole(end.value, step), multiplier) - scaled(
         _whole(closing.index, step), multiplier
     )
+
+
+def _is_too_high(exported: Standing | None, today: Standing | None, end: Standing | None) -> bool:
+    """Whether an index that a meter's period was exported to end with may have been too high.
+
+    It may where it was an estimate, or where another index stands for that instant today that is
+    lower and not above the next one.
+    """
+    if exported is None or end is None:
+        return False
+    is_lower = today is not None and today.value < exported.value and today.value <= end.value
+    return exported.quality is LineQuality.ESTIMATED or is_lower
+
+
+def _is_too_low(exported: Standing | None, today: Standing | None) -> bool:
+    """Whether an index that a period was exported to end with may have been too low."""
+    if exported is None:
+        return False
+    is_higher = today is not None and today.value > exported.value
+    return exported.quality is LineQuality.ESTIMATED or is_higher
 
 
 def _used(
@@ -485,6 +500,9 @@ def _total(
 ) -> int | None:
     """What today's stretches come to, between the ends as they were exported; None: not known.
 
+    A part is below zero where it is shown that an exported index at its end was too high or too
+    low: the neighbouring period has that much more.
+
     Where today's meter at an end is not the one that the period was billed by, the index is that of
     the neighbouring period, if that was billed by it: it began or ended there, and stays so.
     """
@@ -498,18 +516,22 @@ def _total(
         start = _at_start(part, ends.standings).get(register)
         end = _at_end(part, ends.standings).get(register)
         key = (first.point, register, meter)
+        is_shown = False
         if part.from_at <= first.from_at != part.installation.installed_at:
             there = ends.joints.closings.get((*key, first.from_at))
+            is_shown = first.kind is LineKind.RETURN or _is_too_high(there, start, end)
             start = (_opening(first) if meter == first.meter else there) or start
         if part.to_at >= last.to_at != part.installation.removed_at:
             there = ends.joints.openings.get((*key, last.to_at))
-            end = (_closing(last) if meter == last.meter else there) or end
+            exported = (_closing(last) if meter == last.meter else there) or end
+            is_shown = is_shown or _is_too_low(exported, end)
+            end = exported
         if start is None or end is None:
             return None
         roll_over = _modulus(register, registry.meters[meter].roll_over_wh)
         step = steps.of(part.multiplier)
         used = _used(start, end, part.multiplier, step, roll_over)
-        if used is None and end.value < start.value and first.kind is LineKind.RETURN:
+        if used is None and end.value < start.value and is_shown:
             used = scaled(_whole(end.value, step), part.multiplier) - scaled(
                 _whole(start.value, step), part.multiplier
             )

@@ -283,6 +283,41 @@ def test_an_exchange_that_was_told_late_is_billed_once_whatever_is_learnt_of_its
     assert place.billed() == 600_000
 
 
+def test_an_estimate_beyond_a_removal_that_is_told_later_does_not_stop_the_correction() -> None:
+    """250 were estimated; the meter had come out at 240 just after: its next stretch is −10."""
+    place = Place([installed("M")])
+    place.put("M", day(0), 1_000_000)
+    place.put("M", day(30), 1_250_000, ESTIMATED)
+    place.put("M", day(60), 1_300_000, ESTIMATED)
+    place.export("r1", place.lines(day(0), day(30)))
+    place.export("r2", place.lines(day(30), day(60)))
+    place.installations = [installed("M", 0, 33, last=1_240_000), installed("N", 33, first=0)]
+    place.put("N", day(60), 90_000)
+    place.put("N", day(90), 190_000)
+    third = place.lines(day(60), day(90))
+    assert [(line.billed, line.cites) for line in third] == [
+        (100_000, None),
+        (-10_000 + 90_000 - 50_000, "r2"),
+    ]
+    place.export("r3", third)
+    assert place.billed() == 240_000 + 190_000
+
+
+def test_an_estimate_below_a_change_of_multiplier_does_not_stop_the_correction() -> None:
+    place = Place([installed("M")], [Multiplier("P", day(0), Fraction(40))])
+    place.put("M", day(0), 1_000_000)
+    place.put("M", day(30), 1_100_000, ESTIMATED)
+    place.export("r1", place.lines(day(0), day(30)))
+    place.multipliers = [
+        Multiplier("P", day(0), Fraction(20)),
+        Multiplier("P", day(29), Fraction(40)),
+    ]
+    place.put("M", day(29), 1_103_000)
+    place.put("M", day(60), 1_200_000)
+    place.export("r2", place.lines(day(30), day(60)))
+    assert place.billed() == 20 * 103_000 + 40 * 97_000
+
+
 def test_a_roll_over_is_counted_in_the_period_that_it_was_in() -> None:
     place = Place([installed("M")], roll_over=100_000_000)
     for at, value in ((0, 99_850_000), (30, 120_000), (60, 300_000)):
