@@ -144,6 +144,7 @@ def mirrors(losses: Iterable[StationLoss]) -> dict[str, tuple[str, ...]]:
 
 def _unknown(loss: StationLoss, points: Mapping[str, Point]) -> Iterator[Cause]:
     heads = [name for name in loss.balance.unknown if points[name].role is Role.HEAD]
+    heads += [note.point for note in loss.balance.notes if note.doubt is Doubt.NO_METER]
     others = [name for name in loss.balance.unknown if points[name].role is not Role.HEAD]
     if heads or loss.balance.loss_wh is None:
         yield Cause(Kind.HEAD_UNKNOWN, likely=True, points=_some(heads))

@@ -29,6 +29,7 @@ class Doubt(StrEnum):
     BACKWARD = "backward"  # the register went backwards, or faster than any line
     ESTIMATED = "estimated"  # computed, not read
     UNSURE_CLOCK = "unsure_clock"  # read by a clock that was not right
+    NO_METER = "no_meter"  # a head had none for more than an hour; `at` is since when
 
 
 # The point still counts as read near enough.
@@ -126,6 +127,31 @@ def energies(
             name, one.energy[IMPORT_ACTIVE], one.energy[EXPORT_ACTIVE], tuple(one.notes)
         )
     return found
+
+
+def everywhere(
+    by_station: Mapping[str, Mapping[str, PointEnergy]],
+) -> dict[str, PointEnergy]:
+    """What each point counted in all, whatever stations it hung on within the period."""
+    found: dict[str, PointEnergy] = {}
+    for of_station in by_station.values():
+        for name, one in of_station.items():
+            before = found.get(name)
+            found[name] = one if before is None else _joined(before, one)
+    return found
+
+
+def _joined(one: PointEnergy, other: PointEnergy) -> PointEnergy:
+    return PointEnergy(
+        one.point,
+        _added(one.import_wh, other.import_wh),
+        _added(one.export_wh, other.export_wh),
+        (*one.notes, *other.notes),
+    )
+
+
+def _added(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 def _has_no_export(opening: BoundaryIndex | None, closing: BoundaryIndex | None) -> bool:

@@ -300,11 +300,15 @@ def boundary_loss(
 def master_loss(
     point: Point,
     loss: StationLoss,
-    energies: Mapping[str, PointEnergy],
+    own: PointEnergy | None,
+    at_station: PointEnergy | None,
     behind: Sequence[PointEnergy],
 ) -> MasterLoss:
-    """A master against its station and against the points behind it."""
-    own = energies.get(point.point)
+    """A master against its station and against the points behind it.
+
+    `own` and `behind` are of the whole period, wherever they hung; `at_station` is what the master
+    took at its station alone.
+    """
     import_wh = None if own is None else own.import_wh
     export_wh = None if own is None else own.export_wh
     received = loss.balance.received_wh
@@ -323,8 +327,8 @@ def master_loss(
         import_wh=import_wh,
         export_wh=export_wh,
         share_percent=None
-        if import_wh is None or received is None
-        else percent(import_wh, received),
+        if at_station is None or at_station.import_wh is None or received is None
+        else percent(at_station.import_wh, received),
         points_behind=len(behind),
         points_known=len(known),
         behind_wh=behind_wh,

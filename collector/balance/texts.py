@@ -125,4 +125,5 @@ DOUBTS = {
     Doubt.BACKWARD: Text("went backwards", "chỉ số lùi"),
     Doubt.ESTIMATED: Text("estimated", "tạm tính"),
     Doubt.UNSURE_CLOCK: Text("by a wrong clock", "đồng hồ sai giờ"),
+    Doubt.NO_METER: Text("without a meter for a time", "có lúc không có công tơ"),
 }

@@ -182,12 +182,15 @@ def corrections(
     period are left as they were exported, for the next period began there.
     """
     billed: dict[tuple[str, str, str], int] = defaultdict(int)
+    corrected: set[tuple[str, str, str]] = set()
     of_run: dict[tuple[str, str, str], list[RunLine]] = defaultdict(list)
+    joints = _joints(chain)
     for run, line in ((one.run, one.line) for one in chain.exported):
         if line.kind is LineKind.CORRECTION:
             assert line.cites is not None, "a correction says of what"
             assert line.billed is not None, "and by how much"
             billed[line.cites, line.point, line.register] += line.billed
+            corrected.add((line.cites, line.point, line.register))
         else:
             of_run[run, line.point, line.register].append(line)
             billed[run, line.point, line.register] += line.billed or 0
@@ -204,9 +207,11 @@ def corrections(
         if not lines:
             continue
         parts = today.get((run, point), [])
-        if not _may_differ(lines, parts, standings, register, steps):
+        # What was corrected may turn out to have been right as it was first billed.
+        is_corrected = (run, point, register) in corrected
+        if not (is_corrected or _may_differ(lines, parts, standings, register, steps)):
             continue
-        total = _total(registry, lines, parts, standings, steps)
+        total = _total(registry, lines, parts, _Ends(standings, joints), steps)
         if total is None or total == billed[run, point, register]:
             continue
         last = lines[-1]
@@ -353,21 +358,36 @@ def _returned(
     scale: tuple[Fraction, int],
     today: Standing | None,
 ) -> int | None:
-    """What an exported closing index was too high by, below zero; None unless that is shown.
-
-    It is shown where the exported index was an estimate, or where another index stands for that
-    instant today that is lower and not above the new closing one.
-    """
+    """What an exported closing index was too high by, below zero; None unless that is shown."""
     if closing.meter != row.meter:
         return None
     multiplier, step = scale
-    was_estimate = closing.quality is LineQuality.ESTIMATED
-    is_lower = today is not None and today.value < closing.index and today.value <= end.value
-    if not (was_estimate or is_lower) or end.value >= closing.index:
+    exported = Standing(closing.index, closing.read_at, closing.quality)
+    if not _is_too_high(exported, today, end) or end.value >= closing.index:
         return None
     return scaled(_whole(end.value, step), multiplier) - scaled(
         _whole(closing.index, step), multiplier
     )
+
+
+def _is_too_high(exported: Standing | None, today: Standing | None, end: Standing | None) -> bool:
+    """Whether an index that a meter's period was exported to end with may have been too high.
+
+    It may where it was an estimate, or where another index stands for that instant today that is
+    lower and not above the next one.
+    """
+    if exported is None or end is None:
+        return False
+    is_lower = today is not None and today.value < exported.value and today.value <= end.value
+    return exported.quality is LineQuality.ESTIMATED or is_lower
+
+
+def _is_too_low(exported: Standing | None, today: Standing | None) -> bool:
+    """Whether an index that a period was exported to end with may have been too low."""
+    if exported is None:
+        return False
+    is_higher = today is not None and today.value > exported.value
+    return exported.quality is LineQuality.ESTIMATED or is_higher
 
 
 def _used(
@@ -431,14 +451,64 @@ def _is_left_end(part: Stretch, last: RunLine, line: RunLine) -> bool:
     return line is last and part.to_at != part.installation.removed_at
 
 
+class _Joints(NamedTuple):
+    """The exported indices at which a meter's periods begin and end, by meter and instant."""
+
+    openings: Mapping[tuple[str, str, str, datetime], Standing]
+    closings: Mapping[tuple[str, str, str, datetime], Standing]
+
+
+class _Ends(NamedTuple):
+    """What stands today, and what was exported at the ends of periods, where that goes before."""
+
+    standings: Standings
+    joints: _Joints
+
+
+def _joints(chain: Chain) -> _Joints:
+    """All indices that an exported period begins or ends with."""
+    openings: dict[tuple[str, str, str, datetime], Standing] = {}
+    closings: dict[tuple[str, str, str, datetime], Standing] = {}
+    for line in (one.line for one in chain.exported):
+        if line.kind is LineKind.CORRECTION or line.billed is None:
+            continue
+        key = (line.point, line.register, line.meter)
+        if opening := _opening(line):
+            openings[*key, line.from_at] = opening
+        if closing := _closing(line):
+            closings[*key, line.to_at] = closing
+    return _Joints(openings, closings)
+
+
+def _opening(line: RunLine) -> Standing | None:
+    """The index that a line was exported to begin with."""
+    if line.index_from is None or line.read_from_at is None:
+        return None
+    return Standing(line.index_from, line.read_from_at, line.quality)
+
+
+def _closing(line: RunLine) -> Standing | None:
+    """The index that a line was exported to end with."""
+    if line.index_to is None or line.read_to_at is None:
+        return None
+    return Standing(line.index_to, line.read_to_at, line.quality)
+
+
 def _total(
     registry: Registry,
     lines: Sequence[RunLine],
     parts: Sequence[Stretch],
-    standings: Standings,
+    ends: _Ends,
     steps: Steps,
 ) -> int | None:
-    """What today's stretches come to, between the ends as they were exported; None: not known."""
+    """What today's stretches come to, between the ends as they were exported; None: not known.
+
+    A part is below zero where it is shown that an exported index at its end was too high or too
+    low: the neighbouring period has that much more.
+
+    Where today's meter at an end is not the one that the period was billed by, the index is that of
+    the neighbouring period, if that was billed by it: it began or ended there, and stays so.
+    """
     first, last = lines[0], lines[-1]
     register = first.register
     total = 0
@@ -446,28 +516,25 @@ def _total(
         if part.to_at <= first.from_at or part.from_at >= last.to_at:
             continue
         meter = part.installation.meter
-        start = _at_start(part, standings).get(register)
-        end = _at_end(part, standings).get(register)
-        if (
-            part.from_at <= first.from_at != part.installation.installed_at
-            and meter == first.meter
-            and first.index_from is not None
-        ):
-            assert first.read_from_at is not None
-            start = Standing(first.index_from, first.read_from_at, first.quality)
-        if (
-            part.to_at >= last.to_at != part.installation.removed_at
-            and meter == last.meter
-            and last.index_to is not None
-        ):
-            assert last.read_to_at is not None
-            end = Standing(last.index_to, last.read_to_at, last.quality)
+        start = _at_start(part, ends.standings).get(register)
+        end = _at_end(part, ends.standings).get(register)
+        key = (first.point, register, meter)
+        is_shown = False
+        if part.from_at <= first.from_at != part.installation.installed_at:
+            there = ends.joints.closings.get((*key, first.from_at))
+            is_shown = first.kind is LineKind.RETURN or _is_too_high(there, start, end)
+            start = (_opening(first) if meter == first.meter else there) or start
+        if part.to_at >= last.to_at != part.installation.removed_at:
+            there = ends.joints.openings.get((*key, last.to_at))
+            exported = (_closing(last) if meter == last.meter else there) or end
+            is_shown = is_shown or _is_too_low(exported, end)
+            end = exported
         if start is None or end is None:
             return None
         roll_over = _modulus(register, registry.meters[meter].roll_over_wh)
         step = steps.of(part.multiplier)
         used = _used(start, end, part.multiplier, step, roll_over)
-        if used is None and end.value < start.value and first.kind is LineKind.RETURN:
+        if used is None and end.value < start.value and is_shown:
             used = scaled(_whole(end.value, step), part.multiplier) - scaled(
                 _whole(start.value, step), part.multiplier
             )

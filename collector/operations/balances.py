@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
+from collector.balance.cover import with_gaps
 from collector.balance.energy import PointEnergy, energies, placed
 from collector.balance.station import Balance, DayBalance, station_balance
 from collector.billing.snapshot import stretches
@@ -23,7 +24,11 @@ from collector.registry.values import Registry, Role
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """What lies between two instants: balances by station, energies by station and point."""
+    """What lies between two instants: balances by station, energies by station and point.
+
+    Energies are of all that the points of these stations counted, at other stations too where a
+    point was moved; of those stations the other points are not there.
+    """
 
     balances: Mapping[str, Balance]
     energies: Mapping[str, Mapping[str, PointEnergy]]
@@ -104,13 +109,7 @@ def balances_between(
     """
     periods = list(pairwise(instants))
     parts = [
-        [
-            (station, part)
-            for station, part in placed(
-                stretches(registry, from_at, to_at), registry.points, registry.transfers
-            )
-            if station in registry.stations
-        ]
+        list(placed(stretches(registry, from_at, to_at), registry.points, registry.transfers))
         for from_at, to_at in periods
     ]
     indices = boundary_indices(
@@ -120,6 +119,7 @@ def balances_between(
     for period, of_period in zip(periods, parts, strict=True):
         counted = energies(registry, of_period, indices)
         heads = _heads(registry, just_before(period[1]))
+        with_gaps(counted, registry.points, of_period, heads, period[1])
         balances = {
             name: station_balance(
                 row, period, registry.points, counted.get(name, {}), heads.get(name, ())

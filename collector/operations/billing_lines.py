@@ -106,12 +106,14 @@ def billed_lines(
         for one in uow.billing_runs.exported(changed - set(excluded), since)
         if one.line.kind is not LineKind.CORRECTION
     ]
+    periods = _exported_periods(chain)
     earlier = {
         run: stretches(_of(registry, wanted, points), begin, end)
-        for run, (begin, end, points) in _exported_periods(chain).items()
+        for run, (begin, end, points) in periods.items()
     }
     standings = _Standings(uow, registry, by)
     ends = [end for part in parts for end in _ends(part, starts)]
+    ends += _other_ends(chain, earlier, periods)
     standings.take(ends, [*parts, *(part for of_run in earlier.values() for part in of_run)])
     lines = run_lines(registry, parts, standings.found, chain, by.steps)
     unclear = {line.point for line in lines if line.billed is None} | changed
@@ -261,6 +263,30 @@ def _exported_periods(chain: Chain) -> dict[str, tuple[datetime, datetime, set[s
         points.add(line.point)
         found[one.run] = min(begin, line.from_at), max(end, line.to_at), points
     return found
+
+
+def _other_ends(
+    chain: Chain,
+    earlier: Mapping[str, Sequence[Stretch]],
+    periods: Mapping[str, tuple[datetime, datetime, set[str]]],
+) -> Iterator[tuple[Installation, datetime]]:
+    """The ends of exported periods at which another meter was there than the one billed by.
+
+    Nothing was exported of it there: its index is the one of that day.
+    """
+    billed = {
+        (one.line.point, one.line.meter, at)
+        for one in chain.exported
+        for at in (one.line.from_at, one.line.to_at)
+        if one.line.kind is not LineKind.CORRECTION
+    }
+    for run, parts in earlier.items():
+        for part in parts:
+            row = part.installation
+            for at in {part.from_at, part.to_at} & set(periods[run][:2]):
+                is_exchange = at in {row.installed_at, row.removed_at}
+                if not is_exchange and (row.point, row.meter, at) not in billed:
+                    yield row, at
 
 
 class _Standings:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from collector.balance.causes import Cause, Energies, causes, mirrors
+from collector.balance.energy import everywhere
 from collector.balance.losses import (
     AreaLoss,
     DaysLoss,
@@ -255,12 +256,10 @@ def _units(
     losses: Sequence[StationLoss], settings: LossSettings, now: Between, *, whole: bool
 ) -> Iterator[AreaLoss]:
     """The units; against their boundary meters where all stations are there."""
-    everywhere = {
-        name: energy for of_station in now.energies.values() for name, energy in of_station.items()
-    }
+    whole_period = everywhere(now.energies)
     for name, some in by_area(losses, "unit").items():
         points = settings.boundaries.get(name) if whole else None
-        boundary = None if points is None else boundary_loss(points, everywhere, some)
+        boundary = None if points is None else boundary_loss(points, whole_period, some)
         yield area_loss(name, some, boundary)
 
 
@@ -272,6 +271,7 @@ def _masters(
     to_at: datetime,
 ) -> Iterator[MasterLoss]:
     by_station = {loss.station.station: loss for loss in losses}
+    energies = everywhere(now.energies)
     children: dict[str, list[str]] = {}
     for point in registry.points.values():
         if point.parent is not None:
@@ -280,7 +280,7 @@ def _masters(
         station = station_at(master, registry.transfers, just_before(to_at))
         if station not in by_station:
             continue
-        energies = now.energies.get(station, {})
+        at_station = now.energies.get(station, {}).get(master.point)
         wanted = [energies[name] for name in children.get(master.point, ()) if name in energies]
         for other in settings.behind.get(master.point, ()):
             wanted += [
@@ -288,7 +288,9 @@ def _masters(
                 for name, energy in now.energies.get(other, {}).items()
                 if registry.points[name].role not in {Role.HEAD, Role.SUB_METER}
             ]
-        yield master_loss(master, by_station[station], energies, wanted)
+        yield master_loss(
+            master, by_station[station], energies.get(master.point), at_station, wanted
+        )
 
 
 def _causes(

@@ -8,18 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from collector.billing.run_values import RunHead
+from collector.billing.snapshot import snapshot_hash
+from collector.billing.values import SnapshotHead
 from collector.errors import Conflict
 from collector.ledger import Ledger
 from collector.ledger.index_reads import IndexBlock, IndexInsertion
 from collector.ledger.receipts import CLAIMED, BatchKey, NewReceipt
 from collector.operations import registry_import
+from collector.operations.audit import verify_audit
+from collector.operations.billing_runs import Acting, Scope, open_run
 from collector.operations.keys import add_key
+from collector.operations.snapshots import create_snapshot, snapshot_lines
 from collector.registry.changes import plan_changes
 from collector.registry.planning import RegistryChanges
 from contract.messages import MeterRead, ScanKind
 from contract.registers import IMPORT_ACTIVE
-from tests.ledger.building import EPOCH, FILES, GATEWAY, NOW, import_files, midnight
+from tests.ledger.building import EPOCH, FILES, GATEWAY, NOW, ZONE, import_files, midnight, put
 
 T = midnight("2026-10-20")
 METERS = 300
@@ -159,11 +166,85 @@ def test_imports_at_the_same_time_cannot_install_a_meter_twice(
 
     def install(point: str, day: str) -> bool:
         folder = tmp_path / day
-        text = f"{head}{point},M1,{day},,,\n"
-        return import_files(ledger, folder, {"installations.csv": text}).written
+        rows = f"{head}{point},M1,{day},,,\n"
+        return import_files(ledger, folder, {"installations.csv": rows}).written
 
     with ThreadPoolExecutor(2) as pool:
         written = list(pool.map(install, ["T1/a", "T1/b"], ["2026-01-01", "2026-01-02"]))
     with ledger.read() as uow:
         assert len(uow.registry.installations()) == 1
     assert sorted(written) == [False, True]
+
+
+RUN = RunHead("R", None, None, midnight("2026-09-20"), midnight("2026-10-20"), NOW, "an")
+
+
+def waits_for_a_lock(ledger: Ledger) -> bool:
+    """Whether a session of this database waits for another's advisory lock."""
+    query = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with ledger._engine.connect() as connection:
+        return bool(connection.scalar(query))
+
+
+@pytest.mark.timeout(60)
+def test_who_bills_waits_for_whoever_is_billing_and_sees_what_he_did(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """On PostgreSQL nobody else stands in the way of a second run but the lock."""
+    ledger = Ledger(postgres_url)
+    ledger.migrate()
+    import_files(ledger, tmp_path / "registry", FILES)
+    by_whom = Acting("bình", NOW, "a test")
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.begin() as first:
+            first.billing_runs.lock()
+            second = pool.submit(
+                open_run,
+                ledger,
+                from_at=RUN.from_at,
+                to_at=RUN.to_at,
+                zone=ZONE,
+                by_whom=by_whom,
+                scope=Scope(),
+            )
+            while not (second.done() or waits_for_a_lock(ledger)):
+                threading.Event().wait(0.01)
+            first.billing_runs.open(RUN)
+        with pytest.raises(Conflict) as caught:
+            second.result(30)
+    assert caught.value.code == "run_unfinished"
+    with ledger.read() as uow:
+        assert [one.run for one in uow.billing_runs.unfinished()] == ["R"]
+    ledger.close()
+
+
+def test_snapshots_of_the_same_points_at_once_are_alike(ledger: Ledger, tmp_path: Path) -> None:
+    """Each says what the registers showed: they have the same hash, and each its own name."""
+    import_files(ledger, tmp_path / "registry", FILES)
+    for seq, at in enumerate((RUN.from_at, RUN.to_at), 1):
+        put(ledger, at, {"M0": 1_000 * seq, "M1": 400 * seq, "M2": 500 * seq}, seq=seq)
+    start = threading.Barrier(WRITERS)
+
+    def freeze(number: int) -> SnapshotHead:
+        start.wait(10)
+        return create_snapshot(
+            ledger,
+            station=None if number % 2 else "T1",
+            from_at=RUN.from_at,
+            to_at=RUN.to_at,
+            actor=f"clerk {number}",
+            now=NOW,
+        )
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        made = list(pool.map(freeze, range(WRITERS)))
+    assert len({head.id for head in made}) == WRITERS
+    assert len({head.sha256 for head in made}) == 2
+    for head in made:
+        lines = list(snapshot_lines(ledger, head.id))
+        assert len(lines) == 3
+        assert snapshot_hash(head.station, head.from_at, head.to_at, lines) == head.sha256
+    assert verify_audit(ledger).broken is None

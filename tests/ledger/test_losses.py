@@ -204,6 +204,28 @@ def test_a_transfer_is_cut_at_its_day_and_one_not_recorded_shows_as_a_mirror(
     assert all(loss.balance.complete for loss in report.stations)
 
 
+def test_a_master_that_was_moved_counts_for_the_whole_period(
+    district: Ledger, tmp_path: Path, settings: LossSettings
+) -> None:
+    """What is behind it was behind it all the time, whatever station it hung on."""
+    read(district, MONTH, MONTH | {"H1": 41_000, "H2": 32_000})
+    middle = midnight("2026-09-16")
+    at_middle = {"W": 1_000 + 30_000 + 10_000, "W1": 1_000 + 16_000 + 6_000}
+    put(district, middle, at_middle, seq=9)
+    transfers = "point,from_at,station\nT2/w,2026-09-16,T1\nT2/w1,2026-09-16,T1\n"
+    imported = import_files(district, tmp_path / "in", {"transfers.csv": transfers})
+    assert imported.errors == (), imported.errors
+    report = september(district, settings)
+    assert [of(report, name).balance.loss_wh for name in ("T1", "T2")] == [1_000, 2_000]
+    [master] = report.masters
+    assert (master.station, master.import_wh) == ("T1", 30_000)
+    assert (master.points_behind, master.behind_wh, master.loss_wh) == (2, 28_000, 2_000)
+    # Of what its station received it is 20,000 of 41,000.
+    assert master.share_percent == "48.7805"
+    [alone] = district_losses(district, report.period, settings, station="T1").masters
+    assert (alone.import_wh, alone.share_percent) == (30_000, "48.7805")
+
+
 def test_a_corrected_multiplier_changes_every_day_and_month_and_is_in_the_trail(
     district: Ledger, tmp_path: Path
 ) -> None:
@@ -310,6 +332,46 @@ def test_an_exchange_without_an_index_and_one_with_it(district: Ledger, tmp_path
         )
     report = september(district)
     assert (of(report, "T1").balance.loss_wh, of(report, "T1").balance.unknown) == (1_000, ())
+
+
+@pytest.mark.parametrize(
+    ("until", "since", "standing", "loss_wh"),
+    [
+        # Changed within the hour, as exchanges are; without one for hours; for days; never again.
+        ("2026-09-10T09:00", "2026-09-10T10:00", Standing.RANKED, 500),
+        ("2026-09-10T09:00", "2026-09-10T17:00", Standing.RANKED, 500),
+        ("2026-09-10T09:00", "2026-09-13T10:00", Standing.NO_HEAD, None),
+        ("2026-09-10T09:00", None, Standing.NO_HEAD, None),
+        (None, "2026-09-10T09:00", Standing.NO_HEAD, None),
+    ],
+)
+def test_a_head_that_had_no_meter_for_a_time(
+    district: Ledger, tmp_path: Path, until: str | None, since: str | None,
+    standing: Standing, loss_wh: int | None,
+) -> None:  # fmt: skip
+    """What it took in meanwhile nobody counted: no loss of the month can be told from the rest."""
+    read(district, MONTH)
+    values = {meter: 1_000 + 2 * used for meter, used in MONTH.items()}
+    put(district, MONTHS[2], values | {"A2": 15_000}, seq=9)
+    rows = "point,meter,installed_at,removed_at,install_index_wh,removal_index_wh\n"
+    if until is None:
+        # The first meter of the head came when the customers had long been counting.
+        report = import_files(
+            district, tmp_path / "in", {"installations.csv": rows + "T1/head,H1,2026-01-01,,,\n"}
+        )
+        assert report.errors == ()
+        until = "2026-01-02T00:00"
+    rows += f"T1/head,H1,2026-01-01,{until}:00+07:00,,27500\n"
+    if since is not None:
+        rows += f"T1/head,A2,{since}:00+07:00,,0,\n"
+    assert import_files(district, tmp_path / "in", {"installations.csv": rows}).written
+    t1 = of(september(district), "T1")
+    doubts = [note.doubt for note in t1.balance.notes if note.point == "T1/head"]
+    brief = since is not None and standing is Standing.RANKED and since.endswith("10:00")
+    assert (t1.standing, t1.balance.loss_wh) == (standing, loss_wh)
+    assert doubts == ([] if brief else [Doubt.NO_METER])
+    assert t1.balance.complete is brief
+    assert (Kind.HEAD_UNKNOWN in kinds(september(district), "T1")) is not brief
 
 
 def test_periods(district: Ledger, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from collector.ledger import Ledger
 from collector.operations.audit import list_audit
 from collector.operations.balances import daily_balances
 from collector.operations.billing_runs import make_version, version_lines
+from collector.operations.findings import enter_index
 from collector.operations.losses import Period, district_losses
 from collector.operations.registry import ImportReport, import_registry
 from collector.operations.registry_export import export_registry
@@ -22,7 +23,9 @@ from collector.registry.values import IndexSide
 from contract.registers import IMPORT_ACTIVE
 from tests.ledger.building import FILES, NOW, ZONE, import_files, midnight, put, write_files
 from tests.ledger.test_billing_runs import BY, NOV, OCT, SEP, finish, opened, who
+from tests.ledger.test_run_bills import estimate
 
+LATER = midnight("2026-11-23")
 EXCHANGED = midnight("2026-10-01")
 INSTALLATIONS = """point,meter,installed_at,removed_at,install_index_wh,removal_index_wh
 T1/a,M1,2026-01-01,2026-10-01,,1060000
@@ -190,6 +193,55 @@ def test_a_multiplier_corrected_back_dated_recomputes_days_losses_and_bills(
         (ratio,) = uow.registry.multipliers()
     assert (kept.row["multiplier"], ratio.ratio) == ("30", Fraction(40))
     assert ratio.index_side is IndexSide.SECONDARY
+
+
+def test_a_correction_that_was_wrong_itself_is_taken_back_by_the_next_period(
+    exported: Ledger, tmp_path: Path
+) -> None:
+    """The registry says again what was billed at first; what was billed since has to follow."""
+    ratio = "point,from_at,multiplier\nT1/head,2026-01-01,40\n"
+    index = INSTALLATIONS.replace("1060000", "1075000")
+    wrong = {"multipliers.csv": ratio, "installations.csv": index}
+    assert correct(exported, tmp_path, wrong).corrected == 2
+    finish(exported, opened(exported, OCT, NOV))
+    right = {"multipliers.csv": ratio.replace("40", "30"), "installations.csv": INSTALLATIONS}
+    assert correct(exported, tmp_path, right).corrected == 2
+    put(exported, LATER, {"M0": 140_000, "M3": 150_000, "M2": 5_600_000}, seq=5)
+    run = opened(exported, NOV, LATER)
+    finish(exported, run)
+    found = [line for line in version_lines(exported, run) if line.cites]
+    assert sorted((line.point, line.billed or 0) for line in found) == [
+        ("T1/a", -15_000), ("T1/head", -200_000), ("T1/head", -100_000),
+    ]  # fmt: skip
+    with exported.read() as uow:
+        lines = [one.line for one in uow.billing_runs.exported(None, midnight("2026-01-01"))]
+    total = sum(line.billed or 0 for line in lines if line.point == "T1/head")
+    assert total == 30 * (140_000 - 100_000)
+
+
+def test_an_exchange_that_is_told_two_periods_late_is_billed_by_both_meters(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """The new meter was read all the time; at the ends of exported periods it stands in."""
+    rows = INSTALLATIONS.splitlines(keepends=True)
+    unknown = "".join([rows[0], "T1/a,M1,2026-01-01,,,\n", *rows[3:]])
+    assert import_files(ledger, tmp_path / "in", {**SAID, "installations.csv": unknown}).written
+    put(ledger, SEP, {"M0": 100_000, "M1": 1_000_000, "M2": 5_000_000})
+    put(ledger, OCT, {"M0": 110_000, "M2": 5_200_000, "M3": 40_000}, seq=2)
+    put(ledger, NOV, {"M0": 130_000, "M2": 5_400_000, "M3": 240_000}, seq=3)
+    for at, value in ((OCT, 1_117_000), (NOV, 1_309_000)):
+        enter_index(ledger, estimate("T1/a", "M1", at, value), NOW)
+    finish(ledger, opened(ledger))
+    finish(ledger, opened(ledger, OCT, NOV))
+    assert import_files(ledger, tmp_path / "in", {"installations.csv": INSTALLATIONS}).written
+    put(ledger, LATER, {"M0": 140_000, "M2": 5_600_000, "M3": 290_000}, seq=5)
+    run = opened(ledger, NOV, LATER)
+    finish(ledger, run)
+    found = [line for line in version_lines(ledger, run) if line.point == "T1/a"]
+    assert sorted(line.billed or 0 for line in found) == [-17_000, 8_000, 50_000]
+    with ledger.read() as uow:
+        lines = [one.line for one in uow.billing_runs.exported({"T1/a"}, midnight("2026-01-01"))]
+    assert sum(line.billed or 0 for line in lines) == 60_000 + 290_000
 
 
 def test_the_ends_of_contracts_are_corrected_and_an_export_is_what_can_be_imported(

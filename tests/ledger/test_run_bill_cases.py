@@ -10,11 +10,12 @@ from collector.billing.rating.pieces import PriceSplit
 from collector.billing.rating.preview import BillPreview
 from collector.ledger import Ledger
 from collector.operations.billing_runs import version_lines
-from collector.operations.bills import get_bill, make_bills, refused_bills
+from collector.operations.bills import bill_rows, get_bill, make_bills, refused_bills
+from collector.operations.registry import import_registry
 from collector.operations.run_rating import RatedBy
 from contract.registers import IMPORT_ACTIVE
-from tests.ledger.building import ZONE, import_files, midnight, put
-from tests.ledger.test_run_bills import billed, who
+from tests.ledger.building import NOW, ZONE, import_files, midnight, put, write_files
+from tests.ledger.test_run_bills import billed, bills_of, who
 from tests.unit.collector.rating.making import built_in
 
 RATES = (IMPORT_ACTIVE, "1-0:1.8.1", "1-0:1.8.2", "1-0:1.8.3", "1-0:3.8.0")
@@ -64,6 +65,15 @@ def bills(ledger: Ledger, run: str, split: PriceSplit = PriceSplit.INDEX) -> dic
     assert refused_bills(ledger, made.bill_set) == []
     names = {line.point for line in version_lines(ledger, run)}
     return {name: get_bill(ledger, made.bill_set, f"{name}-1") for name in names}
+
+
+def handed_over(ledger: Ledger, run: str) -> dict[str, BillPreview]:
+    """The bills of a run, exported."""
+    bill_set = bills_of(ledger, run)
+    return {
+        row.bill.removesuffix("-1"): get_bill(ledger, bill_set, row.bill)
+        for row in bill_rows(ledger, bill_set)
+    }
 
 
 def sums(bill: BillPreview) -> tuple[int, int, int]:
@@ -149,3 +159,34 @@ def test_a_change_of_price_within_the_period(
     put(ledger, last, {"Mtiers": 1_300_900}, seq=3, offset=timedelta(milliseconds=200))
     run = billed(ledger, first, last)
     assert sums(bills(ledger, run, split)["tiers"]) == expected
+
+
+@pytest.mark.parametrize("has_read", [True, False])
+def test_a_correction_over_a_change_of_price_comes_to_what_the_bill_should_have_been(
+    ledger: Ledger, tmp_path: Path, has_read: bool
+) -> None:
+    """What a wrong multiplier left out was left out all the time, at the old prices and the new."""
+    points = {"tiers": "household", "right": "household"}
+    multipliers = "point,from_at,multiplier\ntiers,2025-01-01,20\nright,2025-01-01,30\n"
+    files = registry("2025-01-01", points) | {"multipliers.csv": multipliers}
+    report = import_files(ledger, tmp_path / "registry", files)
+    assert report.errors == (), report.errors
+    first, change, last, later = (
+        midnight(f"2025-{day}") for day in ("04-20", "05-10", "05-20", "06-20")
+    )
+    for seq, (at, value) in enumerate([(first, 1_000), (change, 19_000), (last, 31_000)], 1):
+        if at != change or has_read:
+            put(ledger, at, {"Mtiers": value, "Mright": value}, seq=seq)
+    before = handed_over(ledger, billed(ledger, first, last))
+    files["multipliers.csv"] = multipliers.replace("tiers,2025-01-01,20", "tiers,2025-01-01,30")
+    folder = write_files(tmp_path / "correction", {"multipliers.csv": files["multipliers.csv"]})
+    assert import_registry(
+        ledger, folder, "clerk", NOW, zone=ZONE, correction="a plate misread"
+    ).corrected
+    put(ledger, later, {"Mtiers": 41_000, "Mright": 41_000}, seq=9)
+    after = handed_over(ledger, billed(ledger, last, later))
+    [told] = after["tiers"].adjustments
+    assert before["tiers"].energy_kwh + told.energy_kwh == before["right"].energy_kwh == 900
+    assert before["tiers"].amount_vnd + told.amount_vnd == before["right"].amount_vnd
+    assert before["tiers"].total_vnd + told.total_vnd == before["right"].total_vnd
+    assert after["tiers"].amount_vnd == after["right"].amount_vnd

@@ -8,11 +8,12 @@ is kept.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import accumulate, pairwise
 
 import msgspec
 
 from collector.billing.chain import Steps
-from collector.billing.rating.determinants import BillDeterminants, Part, RegisterUse
+from collector.billing.rating.determinants import BillDeterminants, RegisterUse
 from collector.billing.rating.faults import DeterminantsFault, NotRatable
 from collector.billing.rating.from_registry import Facts, make_facts
 from collector.billing.rating.from_snapshot import DECIMALS_MAX
@@ -121,9 +122,9 @@ def with_differences(
 ) -> list[BillDeterminants]:
     """The bills of a family as they would have been with these differences.
 
-    A difference goes into the last bill of its point that ends by its day, and there into the last
-    parts. Raises NotRatable where no bill has the point and register, or several customers paid for
-    days in which it may lie; DeterminantsFault where more is taken away than was counted.
+    A difference goes into the last bill of its point that ends by its day. Raises NotRatable where
+    no bill has the point and register, or several customers paid for days in which it may lie;
+    DeterminantsFault where more is taken away than was counted.
     """
     found = list(bills)
     for one in wanted:
@@ -168,19 +169,44 @@ def _changed(bill: BillDeterminants, one: Difference) -> BillDeterminants:
 
 
 def _with_energy(use: RegisterUse, one: Difference) -> RegisterUse:
-    parts: list[Part] = []
-    left = one.energy
-    for part in reversed(use.parts):
-        energy = max(part.energy + left, 0)
-        left -= energy - part.energy
-        parts.append(msgspec.structs.replace(part, energy=energy))
-    if left:
+    counted = sum(part.energy for part in use.parts)
+    if counted + one.energy < 0:
         raise DeterminantsFault(
             f"{-one.energy} kWh of {one.register} at {one.point} are to be given back,"
-            f" {-left} more than run {one.run} billed",
+            f" {-one.energy - counted} more than run {one.run} billed",
             hint="settle it by hand",
         )
-    return RegisterUse(register=use.register, parts=tuple(reversed(parts)))
+    more = _at_the_end(use, one.energy) if one.at_the_end else _all_along(use, one.energy)
+    parts = tuple(
+        msgspec.structs.replace(part, energy=part.energy + energy)
+        for part, energy in zip(use.parts, more, strict=True)
+    )
+    return RegisterUse(register=use.register, parts=parts)
+
+
+def _at_the_end(use: RegisterUse, energy: int) -> list[int]:
+    """A difference put to the last parts: what is given back beyond one is of the one before."""
+    found = []
+    left = energy
+    for part in reversed(use.parts):
+        more = max(left, -part.energy)
+        found.append(more)
+        left -= more
+    return found[::-1]
+
+
+def _all_along(use: RegisterUse, energy: int) -> list[int]:
+    """A difference shared out by what the parts counted, or by their days where nothing was.
+
+    It came about all along, as by a wrong multiplier, or nobody knows when. Parts are cut where
+    prices or terms change: at its end alone all of it would have the last ones.
+    """
+    weights = [part.energy for part in use.parts]
+    if not any(weights):
+        weights = [(part.to_day - part.from_day).days for part in use.parts]
+    whole = sum(weights)
+    shared = [rounded(energy * so_far, whole) for so_far in accumulate(weights)]
+    return [upto - before for before, upto in pairwise([0, *shared])]
 
 
 def adjustment(run: str, before: BillPreview, after: BillPreview) -> Adjustment | None:

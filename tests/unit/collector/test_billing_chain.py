@@ -194,6 +194,25 @@ def test_a_corrected_multiplier_becomes_a_line_of_the_next_period() -> None:
     assert [line.kind for line in place.lines(day(60), day(90))] == [LineKind.CONSUMPTION]
 
 
+def test_a_correction_that_was_wrong_is_taken_back() -> None:
+    """Today's multiplier is the one that was first billed, and not what was billed in all."""
+    place = Place([installed("M")], [Multiplier("P", day(0), Fraction(20))])
+    for number in range(4):
+        place.put("M", day(30 * number), 1_200_000 + 10_000 * number)
+    place.export("r1", place.lines(day(0), day(30)))
+    place.multipliers = [Multiplier("P", day(0), Fraction(40))]
+    place.export("r2", place.lines(day(30), day(60)))
+    assert place.billed() == 2 * 400_000
+    place.multipliers = [Multiplier("P", day(0), Fraction(20))]
+    third = place.lines(day(60), day(90))
+    assert {(line.cites, line.billed) for line in third if line.cites} == {
+        ("r1", -200_000),
+        ("r2", -200_000),
+    }
+    place.export("r3", third)
+    assert place.billed() == 3 * 200_000
+
+
 def test_a_removal_index_that_was_wrong_is_corrected_once() -> None:
     place = Place([installed("M", 0, 10, last=1_050_000), installed("N", 10, first=0)])
     place.put("M", day(0), 1_000_000)
@@ -233,6 +252,70 @@ def test_a_last_removal_index_is_corrected_though_nothing_after_it_was_closed() 
     place.put("N", day(60), 90_000)
     place.export("r2", place.lines(day(30), day(60)))
     assert place.billed() == 1_000 + 90_000
+
+
+def test_an_exchange_that_was_told_late_is_billed_once_whatever_is_learnt_of_its_month() -> None:
+    """The next period began with the new meter's index: the corrected month has to end with it."""
+    place = Place([installed("M")])
+    place.put("M", day(0), 1_000_000)
+    place.put("M", day(30), 1_250_000, ESTIMATED)
+    place.export("r1", place.lines(day(0), day(30)))
+    place.installations = [installed("M", 0, 10, last=1_050_000), installed("N", 10, first=0)]
+    place.put("N", day(30), 93_000, ESTIMATED)
+    place.put("N", day(60), 200_000)
+    second = place.lines(day(30), day(60))
+    assert [(line.kind, line.billed) for line in second] == [
+        (LineKind.CONSUMPTION, 107_000),
+        (LineKind.CORRECTION, 50_000 + 93_000 - 250_000),
+    ]
+    place.export("r2", second)
+    place.put("N", day(30), 100_000)
+    place.put("N", day(90), 300_000)
+    place.export("r3", place.lines(day(60), day(90)))
+    assert place.billed() == 50_000 + 300_000
+    # It turns out that there was none: the first meter goes on from what its period ended with.
+    place.installations = [installed("M")]
+    place.put("M", day(30), 1_240_000)
+    place.put("M", day(60), 1_400_000)
+    place.put("M", day(90), 1_500_000)
+    place.put("M", day(120), 1_600_000)
+    place.export("r4", place.lines(day(90), day(120)))
+    assert place.billed() == 600_000
+
+
+def test_an_estimate_beyond_a_removal_that_is_told_later_does_not_stop_the_correction() -> None:
+    """250 were estimated; the meter had come out at 240 just after: its next stretch is −10."""
+    place = Place([installed("M")])
+    place.put("M", day(0), 1_000_000)
+    place.put("M", day(30), 1_250_000, ESTIMATED)
+    place.put("M", day(60), 1_300_000, ESTIMATED)
+    place.export("r1", place.lines(day(0), day(30)))
+    place.export("r2", place.lines(day(30), day(60)))
+    place.installations = [installed("M", 0, 33, last=1_240_000), installed("N", 33, first=0)]
+    place.put("N", day(60), 90_000)
+    place.put("N", day(90), 190_000)
+    third = place.lines(day(60), day(90))
+    assert [(line.billed, line.cites) for line in third] == [
+        (100_000, None),
+        (-10_000 + 90_000 - 50_000, "r2"),
+    ]
+    place.export("r3", third)
+    assert place.billed() == 240_000 + 190_000
+
+
+def test_an_estimate_below_a_change_of_multiplier_does_not_stop_the_correction() -> None:
+    place = Place([installed("M")], [Multiplier("P", day(0), Fraction(40))])
+    place.put("M", day(0), 1_000_000)
+    place.put("M", day(30), 1_100_000, ESTIMATED)
+    place.export("r1", place.lines(day(0), day(30)))
+    place.multipliers = [
+        Multiplier("P", day(0), Fraction(20)),
+        Multiplier("P", day(29), Fraction(40)),
+    ]
+    place.put("M", day(29), 1_103_000)
+    place.put("M", day(60), 1_200_000)
+    place.export("r2", place.lines(day(30), day(60)))
+    assert place.billed() == 20 * 103_000 + 40 * 97_000
 
 
 def test_a_roll_over_is_counted_in_the_period_that_it_was_in() -> None:
