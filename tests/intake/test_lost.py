@@ -31,6 +31,7 @@ class Intake:
 
     def __init__(self, ledger: Ledger, store: DuckDbStore) -> None:
         self._ledger = ledger
+        self._store = store
         self._pipeline = Pipeline(ledger, store, system_now, Metrics())
         self._count = 0
 
@@ -39,6 +40,13 @@ class Intake:
         claim = self._pipeline.claim([Message(topic, encode(batch))])
         refused = [] if store_is_lost else self._pipeline.append(claim.pending)
         self._pipeline.complete(claim.pending, refused, claim.settled)
+
+    def claim_and_die(self, epoch: str, seq: int, batch: Batch) -> None:
+        """The ledger has it, and the process ends before the reading store does."""
+        topic = topics.build(topics.BatchTopic("GW1", epoch, seq))
+        claim = self._pipeline.claim([Message(topic, encode(batch))])
+        assert len(claim.pending) == 1
+        self._pipeline = Pipeline(self._ledger, self._store, system_now, Metrics())
 
     def status(self, *epochs: tuple[str, int, int], online: bool = True) -> None:
         """A status in the generation of the ledger, `epochs` as (epoch, oldest, next)."""
@@ -109,6 +117,32 @@ def test_after_a_replay_batches_of_a_replaced_card_are_lost_and_not_open_for_eve
         [said] = uow.audit.of_action(lost.ACCEPT)
     assert (said.actor, said.subject, said.detail["batches"]) == ("t", "GW1", 3)
     assert said.detail["reason"] == "its card died"
+
+
+def test_what_was_claimed_and_then_dropped_for_room_is_lost_and_not_awaited_for_ever(
+    ledger: Ledger, store: DuckDbStore, intake: Intake
+) -> None:
+    intake.take(OLD, 1, scan(1))
+    intake.claim_and_die(OLD, 2, scan(2))
+    assert "1 batches are in the ledger and not yet" in delivery.verify(ledger, store).problems[0]
+    # Its gateway's disk was full before it could send it again.
+    intake.take(OLD, 3, scan(3))
+    intake.status((OLD, 3, 4))
+    found = delivery.verify(ledger, store)
+    assert [(part.epoch, part.first, part.last) for part in found.lost] == [(OLD, 2, 2)]
+    assert len(found.problems) == 1
+    assert "1 batches are lost for ever" in found.problems[0]
+    assert "1 batches are in the ledger, perhaps not in the reading store" in found.known[0]
+    with ledger.read() as uow:
+        [ack] = uow.delivery.progress.acks(["GW1"], system_now()).values()
+        assert len(uow.index_reads.of_meter("M1", *ALL)) == 3, "what is billed has it"
+    assert [(said.epoch, said.upto) for said in ack.epochs] == [(OLD, 3)]
+    accept(ledger, "its disk was full")
+    assert delivery.verify(ledger, store).problems == ()
+    # It was under way in the broker all the time, and comes after all.
+    intake.take(OLD, 2, scan(2))
+    assert ranges(lost.all_lost(ledger)) == ([], [])
+    assert not any("perhaps not" in text for text in delivery.verify(ledger, store).known)
 
 
 def test_what_is_lost_after_it_was_accepted_is_new(

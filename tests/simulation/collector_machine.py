@@ -93,6 +93,7 @@ class CollectorMachine:
         self.backups: list[tuple[float, Image]] = []
         self.snapshots: dict[str, str] = {}  # the hash of each by its id
         self.restored_at_s: list[float] = []
+        self.died_at_s: list[float] = []
         self.failure: BaseException | None = None
         self.held_max = 0
         self._world = world
@@ -248,6 +249,7 @@ class CollectorMachine:
         self._crash = None
         self._world.count("collector power cut" if power else "collector killed")
         self._world.note(f"the collector dies {where}")
+        self.died_at_s.append(self._world.now_s)
         chance = self._world.chance(f"ledger {self._world.now_s}")
         self.disk.die(self.disk.after_power_cut(chance) if power else self.disk.look())
         self.dead = True

@@ -95,6 +95,59 @@ def receipt_never_completed(_: list[GatewayMachine], collector: CollectorMachine
     _ledger(collector, f"UPDATE receipts SET state = 'claimed' WHERE {_LAST_SCAN}")
 
 
+def _claimed_and_dropped(gateways: list[GatewayMachine], collector: CollectorMachine) -> str:
+    """The last scan of the first gateway is claimed, and its outbox, which had no room, has it no
+    more; returns which one, as the ledger and the outbox have it.
+    """
+    machine = gateways[0]
+    machine.record.overflowed = True
+    collector.died_at_s = [float("inf")]
+    key = max(machine.record.acked, key=_order)
+    which = f"epoch = '{key.epoch}' AND seq = {key.seq}"
+    _ledger(
+        collector,
+        f"UPDATE receipts SET state = 'claimed' WHERE gateway = '{machine.name}' AND {which}",
+    )
+    _outbox(
+        machine,
+        f"DELETE FROM batches WHERE seq = {key.seq}"
+        f" AND epoch_id = (SELECT id FROM epochs WHERE epoch = '{key.epoch}')",
+    )
+    return which
+
+
+@_false("I1")
+def claimed_dropped_and_not_told(
+    gateways: list[GatewayMachine], collector: CollectorMachine
+) -> None:
+    _claimed_and_dropped(gateways, collector)
+    gateways[0].record.acked.clear()
+
+
+@_false("I1")
+def claimed_dropped_and_acknowledged(
+    gateways: list[GatewayMachine], collector: CollectorMachine
+) -> None:
+    """It is told that it is lost: but its gateway had an ack of it."""
+    which = _claimed_and_dropped(gateways, collector)
+    _ledger(
+        collector,
+        "INSERT INTO gaps (gateway, source, epoch, seq_from, seq_to, ordinal, reason, recorded_at)"
+        " SELECT gateway, 'seq', epoch, seq, seq, 0, 'lost', received_at FROM receipts"
+        f" WHERE gateway = '{gateways[0].name}' AND {which}",
+    )
+
+
+@_false("I1")
+def claimed_dropped_and_nobody_died(
+    gateways: list[GatewayMachine], collector: CollectorMachine
+) -> None:
+    """Lost and told: but no collector died between ledger and reading store."""
+    claimed_dropped_and_acknowledged(gateways, collector)
+    gateways[0].record.acked.clear()
+    collector.died_at_s = []
+
+
 @_false("I5")
 def other_content_taken(_: list[GatewayMachine], collector: CollectorMachine) -> None:
     _ledger(collector, f"UPDATE receipts SET sha256 = zeroblob(32) WHERE {_LAST_SCAN}")

@@ -306,18 +306,27 @@ class _Case:
         """Whether nobody can complete it: its gateway does not have it any more.
 
         It was asked for again, and its reads are stored; or the collector died between ledger and
-        reading store, and the card was replaced before it was sent again: the ledger alone has it.
+        reading store, and before it was sent again the card was replaced, or its outbox had no room
+        for it and said so: the ledger alone has it, and the product counts it as lost.
         """
         if row is not None or not self._is_away(name, key):
             return False
         if receipt.state == "reopened":
             return True
-        faults = self._world.faults
-        died = faults["collector killed"] + faults["collector power cut"]
-        taken_away = any(
-            key in gateway.record.taken_away for gateway in self._gateways if gateway.name == name
-        )
-        return receipt.state == "claimed" and bool(died) and taken_away
+        committed = self._committed(name, key)
+        if receipt.state != "claimed" or committed is None:
+            return False
+        died = any(at_s >= committed.at_s for at_s in self._collector.died_at_s)
+        return died and self._is_given_up(name, key)
+
+    def _is_given_up(self, name: str, key: BatchKey) -> bool:
+        """Whether its card was taken away, or it was dropped for room and told to be lost, without
+        its gateway ever having had an ack of it.
+        """
+        record = next(gateway.record for gateway in self._gateways if gateway.name == name)
+        if key in record.taken_away:
+            return True
+        return record.overflowed and key not in record.acked and self._is_seq_gap(name, key)
 
     def _is_written_over(self, name: str, receipt: _Receipt) -> bool:
         """Whether it says what became of a batch that its outbox had no room for."""

@@ -25,6 +25,8 @@ KEPT = {
     261015493: "a process was killed before its thread had begun, and the others were left to run",
     700143: "a thousand messages waited, and each connection broke before the collector had looked",
     500461: "a clock a year ahead made old what had been delivered, and a ledger was restored",
+    265287514: "claimed, the collector died, the outbox had no room: told as lost, no violation",
+    5001859: "the same, where ledgers were restored and a card was replaced later",
     500052: "a ledger of before its generation was raised came back, and no gateway took its acks",
 }
 
