@@ -13,6 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
@@ -258,6 +259,7 @@ def _say_certificate(config: StationConfig, clock: Clock) -> None:
         log.warning("certificate", concern=said)
 
 
+@cache
 def _version() -> str:
     try:
         return version("songlo")
