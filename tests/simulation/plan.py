@@ -104,7 +104,7 @@ def plan(seed: int) -> Plan:
     chance = random.Random(f"plan/{seed}")
     kinds = [fault for fault in Fault if chance.random() < 0.4]
     days = chance.randint(10, 16)
-    interval_min = chance.choice((480, 720, 1440, 1440, 1440))
+    interval_min = chance.choice((720, 720, 1440, 1440, 1440))
     settings = Settings(
         interval_min=interval_min,
         index_minutes=chance.choice(((0,), (0,), (0, 720))),
