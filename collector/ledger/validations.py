@@ -101,7 +101,5 @@ class ValidationRepository:
     def put_in(self, from_at: datetime, to_at: datetime) -> list[tuple[str, datetime]]:
         """The meter and instant of all that people put in with from_at <= at < to_at."""
         c = manual_indices.c
-        rows = self._connection.execute(
-            select(c.meter, c.at).where(c.at >= from_at, c.at < to_at)
-        )
+        rows = self._connection.execute(select(c.meter, c.at).where(c.at >= from_at, c.at < to_at))
         return [(meter, at) for meter, at in rows]

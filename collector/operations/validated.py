@@ -1,7 +1,7 @@
 """Which days of which meters validation has looked at, as they are in the ledger now.
 
-It notes what a run of the rules looked at, and asks what of a billing run nothing looked at; it must
-not know what the rules are, nor who may approve all the same.
+It notes what a run of the rules looked at, and asks what of a billing run nothing looked at; it
+must not know what the rules are, nor who may approve all the same.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ def validation_of(
     from_at, to_at = day_bounds(first, zone)[0], day_bounds(last, zone)[1]
     all_days = list(days(first, last))
     meters = {one.meter for one in subjects}
-    counted = _Counts(uow, {day: meters for day in all_days}, zone)
+    counted = _Counts(uow, dict.fromkeys(all_days, meters), zone)
     facts = _Facts(uow.registry.load(station))
     seen = [
         SeenMeter(
@@ -120,9 +120,7 @@ def _take_off(
                 del wanted[seen.point, seen.meter]
 
 
-def _wanted(
-    lines: Iterable[RunLine], head: RunHead, zone: str
-) -> dict[_MeterAtPoint, set[date]]:
+def _wanted(lines: Iterable[RunLine], head: RunHead, zone: str) -> dict[_MeterAtPoint, set[date]]:
     """The days that lines rest on, by point and meter: up to the day of the closing read.
 
     Corrections are of periods that were exported: another cause asks about each of them.

@@ -66,7 +66,8 @@ class VeeReport:
 class VeeRun:
     """What is to be run: days of the utility's zone, of one station or of all (None).
 
-    `among` narrows them to some stations; `store` has voltages; without it the rule about them does not apply.
+    `among` narrows them to some stations. `store` has voltages; without it the rule about them does
+    not apply.
     """
 
     first_day: date

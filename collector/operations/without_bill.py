@@ -10,7 +10,7 @@ from collector.billing.run_values import LineKind, RunHead, RunLine
 from collector.civil import civil_day
 from collector.ledger import UnitOfWork
 from collector.registry.asking import in_force, just_before, periods_of_month
-from collector.registry.values import Membership
+from collector.registry.contract_values import Membership
 from contract.registers import IMPORT_ACTIVE
 
 # What the ledger keeps of an exception that was accepted.

@@ -30,8 +30,9 @@ class Context:
     """The parts that requests share; all of them are safe to use from several threads.
 
     `intake` tells, by part of it, what is wrong, empty where nothing is; None in a process that
-    takes no batches. `sender` sends commands to gateways; without it they are refused. `billing` is
-    as the collector file has it. `limits` are those of validation.
+    takes no batches. So does `validation` of the daily one; None where it is off. `sender` sends
+    commands to gateways; without it they are refused. `billing` is as the collector file has it.
+    `limits` are those of validation.
     """
 
     ledger: Ledger
@@ -40,6 +41,7 @@ class Context:
     now: Callable[[], datetime]
     metrics_registry: CollectorRegistry | None = None
     intake: Callable[[], Mapping[str, str]] | None = None
+    validation: Callable[[], Mapping[str, str]] | None = None
     sender: Sender | None = None
     command_lifetime_s: int = 120
     limits: Callable[[], LimitsBook] = lambda: load_limits(None)
