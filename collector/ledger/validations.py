@@ -6,15 +6,16 @@ a rule looks at, nor who may bill what was not looked at.
 """
 
 import zlib
-from collections.abc import Collection, Iterator
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import BigInteger, Connection, func, insert, select, type_coerce
 
 from collector.ledger.billing_tables import validations
-from collector.ledger.tables import conflicts, index_reads, manual_indices
+from collector.ledger.tables import conflicts, index_reads, manual_indices, to_ms
 
 # How many names one statement has; of more than these a day is counted for all meters there are.
 NAMES_MAX = 500
@@ -79,21 +80,48 @@ class ValidationRepository:
         return self._connection.execute(select(func.max(validations.c.validated_at))).scalar()
 
     def read_counts(
-        self, meters: Collection[str], from_at: datetime, to_at: datetime
-    ) -> dict[str, int]:
-        """How many reads and refused values of these meters have from_at <= at < to_at.
+        self, windows: Sequence[tuple[datetime, datetime, Collection[str]]]
+    ) -> list[dict[str, int]]:
+        """By meter how many reads and refused values have from_at <= at < to_at, for each window.
 
-        Of many meters those of others are told too.
+        A window names the meters that matter; those of others may be told too. Windows are in
+        order, and one overlaps no more than its neighbours.
         """
+        meters = sorted({meter for *_, of_window in windows for meter in of_window})
+        if not meters:
+            return [{} for _ in windows]
+        if len(meters) <= NAMES_MAX:
+            return self._of_few(meters, [(to_ms(one[0]), to_ms(one[1])) for one in windows])
+        return [self._of_many(*window) for window in windows]
+
+    def _of_few(self, meters: list[str], windows: list[tuple[int, int]]) -> list[dict[str, int]]:
+        """A station's month is some thousands of rows: one statement, and counted here."""
+        found: list[dict[str, int]] = [{} for _ in windows]
+        starts = [start for start, _ in windows]
+        for table in (index_reads, conflicts):
+            at = type_coerce(table.c.at, BigInteger)
+            query = select(table.c.meter, at).where(
+                table.c.meter.in_(meters), at >= starts[0], at < windows[-1][1]
+            )
+            for meter, read_at in self._connection.execute(query).all():
+                place = bisect_right(starts, read_at) - 1
+                while place >= 0 and read_at < windows[place][1]:
+                    of_window = found[place]
+                    of_window[meter] = of_window.get(meter, 0) + 1
+                    place -= 1
+        return found
+
+    def _of_many(
+        self, from_at: datetime, to_at: datetime, meters: Collection[str]
+    ) -> dict[str, int]:
         found: dict[str, int] = {}
-        named = sorted(meters) if len(meters) <= NAMES_MAX else None
         for table in (index_reads, conflicts):
             c = table.c
             query = (
                 select(c.meter, func.count()).where(c.at >= from_at, c.at < to_at).group_by(c.meter)
             )
-            if named is not None:
-                query = query.where(c.meter.in_(named))
+            if len(meters) <= NAMES_MAX:
+                query = query.where(c.meter.in_(sorted(meters)))
             for meter, count in self._connection.execute(query):
                 found[meter] = found.get(meter, 0) + count
         return found

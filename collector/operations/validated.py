@@ -150,18 +150,19 @@ class _Counts:
     """How much the ledger has of each day of each meter."""
 
     def __init__(self, uow: UnitOfWork, wanted: Mapping[date, set[str]], zone: str) -> None:
-        self._of_day: dict[date, dict[str, int]] = {}
-        bounds: dict[date, tuple[datetime, datetime]] = {}
-        for day, meters in wanted.items():
+        windows = {}
+        for day in sorted(wanted):
             start, end = day_bounds(day, zone)
-            bounds[day] = start, end + LATE
-            self._of_day[day] = uow.validations.read_counts(meters, start, end + LATE)
-        if not bounds:
+            windows[day] = start, end + LATE
+        asked = [(*windows[day], wanted[day]) for day in windows]
+        counts = uow.validations.read_counts(asked)
+        self._of_day = dict(zip(windows, counts, strict=True))
+        if not windows:
             return
-        first, last = min(bounds.values()), max(bounds.values())
+        first, last = min(windows.values()), max(windows.values())
         for meter, at in uow.validations.put_in(first[0], last[1]):
-            for day in {civil_day(at, zone), civil_day(at - LATE, zone)} & bounds.keys():
-                if bounds[day][0] <= at < bounds[day][1]:
+            for day in {civil_day(at, zone), civil_day(at - LATE, zone)} & windows.keys():
+                if windows[day][0] <= at < windows[day][1]:
                     of_day = self._of_day[day]
                     of_day[meter] = of_day.get(meter, 0) + 1
 
