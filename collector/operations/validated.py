@@ -177,9 +177,9 @@ class _Facts:
         self._meters = registry.meters
         self._rows = {(row.point, _ms(row.installed_at)): row for row in registry.installations}
         self._ratios: dict[str, list[Multiplier]] = {}
-        for ratio in registry.multipliers:
+        for ratio in sorted(registry.multipliers, key=lambda one: one.from_at):
             self._ratios.setdefault(ratio.point, []).append(ratio)
-        self._known: dict[tuple[str, ...], str] = {}
+        self._known: dict[tuple[str, int, bool, int], str] = {}
 
     def of(self, point: str, installed_at: datetime | int, until: datetime) -> str:
         """What there is of an installation; empty where there is none any more."""
@@ -187,27 +187,32 @@ class _Facts:
         row = self._rows.get((point, began))
         if row is None:
             return ""
-        ratios = [one for one in self._ratios.get(point, ()) if one.from_at < until]
-        words = tuple(_words(row, self._meters.get(row.meter), ratios, until))
-        if words not in self._known:
+        # What comes later is not of the days: that leaves a removal, and so many multipliers.
+        is_removed = row.removed_at is not None and row.removed_at <= until
+        ratios = self._ratios.get(point, ())
+        begun = sum(1 for one in ratios if one.from_at < until)
+        key = point, began, is_removed, begun
+        if key not in self._known:
+            meter = self._meters.get(row.meter)
+            words = _words(row, meter, ratios[:begun], is_removed=is_removed)
             text = "\n".join(words).encode()
-            self._known[words] = hashlib.blake2b(text, digest_size=6).hexdigest()
-        return self._known[words]
+            self._known[key] = hashlib.blake2b(text, digest_size=6).hexdigest()
+        return self._known[key]
 
 
 def _words(
-    row: Installation, meter: Meter | None, ratios: Iterable[Multiplier], until: datetime
+    row: Installation, meter: Meter | None, ratios: Iterable[Multiplier], *, is_removed: bool
 ) -> Iterator[str]:
-    """What a day's validation rests on of the registry; what comes later is not of it."""
+    """What a day's validation rests on of the registry."""
     yield row.meter
     yield str(_ms(row.installed_at))
     yield from _indices(row.install_indices)
-    if row.removed_at is not None and row.removed_at <= until:
+    if row.removed_at is not None and is_removed:
         yield f"removed {_ms(row.removed_at)}"
         yield from _indices(row.removal_indices)
     if meter is not None:
         yield f"{meter.model} {meter.resolution_wh} {meter.roll_over_wh}"
-    for one in sorted(ratios, key=lambda one: one.from_at):
+    for one in ratios:
         yield f"{_ms(one.from_at)} {one.ratio.numerator}/{one.ratio.denominator}"
 
 
