@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Protocol
@@ -26,6 +27,7 @@ from collector.config import (
     DuckDbConfig,
     read_secret,
 )
+from collector.daily_validation import Daily, DailyValidation
 from collector.errors import CollectorError
 from collector.garbage import collect_garbage_seldom
 from collector.intake.desk import CommandDesk, log_connection
@@ -34,6 +36,7 @@ from collector.intake.pipeline import Pipeline
 from collector.intake.worker import IntakeWorker
 from collector.ledger import Ledger
 from collector.metrics import Metrics
+from collector.operations.vee_files import load_limits
 from collector.readings.port import ReadingStore, StoreUnavailable
 from collector.supervision import Supervision
 
@@ -160,11 +163,12 @@ def serve(
     collect_garbage_seldom()
     metrics = Metrics()
     worker = _worker(config, ledger, store, metrics) if role is not Role.API else None
-    desk, server = None, None
+    desk, server, daily = None, None, None
     if role is not Role.INTAKE:
         desk = None if config.commands is None else open_desk(config, ledger)
-        server = _Server(_server(config, ledger, store, metrics, worker, desk))
-    parts: list[_Part] = [part for part in (worker, desk, server) if part is not None]
+        daily = _daily(config, ledger, metrics) if config.vee.daily else None
+        server = _Server(_server(config, ledger, store, metrics, (worker, desk, daily)))
+    parts: list[_Part] = [part for part in (worker, desk, daily, server) if part is not None]
     supervision = Supervision.of_this_process()
     with ThreadPoolExecutor(max_workers=len(parts), thread_name_prefix="collector") as pool:
         running = [pool.submit(part.run) for part in parts]
@@ -223,20 +227,34 @@ def _worker(
     )
 
 
+def _daily(config: CollectorConfig, ledger: Ledger, metrics: Metrics) -> DailyValidation:
+    # Not with the reading store: what a day's voltages show is asked for with `vee run`.
+    return DailyValidation(
+        ledger,
+        metrics,
+        system_now,
+        Daily(
+            zone=config.zone,
+            after=timedelta(minutes=config.vee.daily_after_min),
+            days=config.vee.daily_days,
+            limits=partial(load_limits, config.vee.limits_file),
+        ),
+    )
+
+
 def _server(
     config: CollectorConfig,
     ledger: Ledger,
     store: ReadingStore,
     metrics: Metrics,
-    worker: IntakeWorker | None,
-    desk: CommandDesk | None,
+    parts: tuple[IntakeWorker | None, CommandDesk | None, DailyValidation | None],
 ) -> uvicorn.Server:
+    worker, desk, daily = parts
     # A process that only takes batches needs no web framework.
     from collector.api.app import create_app  # noqa: PLC0415
     from collector.api.serving import server_of  # noqa: PLC0415
     from collector.operations.billing_settings import billing_rules  # noqa: PLC0415
     from collector.operations.losses import load_settings  # noqa: PLC0415
-    from collector.operations.vee_files import load_limits  # noqa: PLC0415
     from collector.web.context import Context  # noqa: PLC0415
     from collector.web.rates import Rates  # noqa: PLC0415
 
@@ -247,6 +265,7 @@ def _server(
         system_now,
         metrics_registry=metrics.registry,
         intake=None if worker is None else worker.troubles,
+        validation=None if daily is None else daily.troubles,
         sender=desk,
         command_lifetime_s=(config.commands or CommandsConfig()).lifetime_s,
         loss_settings=load_settings(config.balance.losses_file, config.zone),

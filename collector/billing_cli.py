@@ -25,6 +25,7 @@ from collector.operations.billing_settings import billed_by
 from collector.operations.exports import write_file
 from collector.operations.registry_history import book_periods
 from collector.operations.run_decisions import Verdict, decide_exceptions, mark_point
+from collector.operations.run_validation import validate_run
 from contract.registers import BY_OBIS
 
 app = typer.Typer(
@@ -85,6 +86,19 @@ def make(
     if version.version > 1 and made.is_new:
         _print_changes(made.changes)
     typer.echo(f"sha256 {version.sha256}")
+
+
+@app.command()
+def validate(config: ConfigOption, run: RunArgument) -> None:
+    """Ask all rules about the days that the run bills; what they find is in `vee list`."""
+    with configured(config) as (ledger, settings):
+        reports = validate_run(ledger, run, billed_by(settings), acting())
+    for report in reports:
+        found = f"{report.found.total()} findings, {report.new} of them new"
+        meters = f"{report.meters} meters"
+        typer.echo(f"{report.first_day} to {report.last_day}: {meters}, {found}")
+    if any(report.new for report in reports):
+        typer.echo("decide them: songlo collector vee list")
 
 
 @app.command("list")

@@ -133,9 +133,16 @@ class IntakeConfig(_Section):
 
 
 class VeeConfig(_Section):
-    """Validation: a file of limits over those that are shipped."""
+    """Validation: a file of limits over those that are shipped, and whether it runs by itself.
+
+    Each day, `daily_after_min` minutes after midnight, a collector that serves the API validates
+    the `daily_days` days before. From seven days on whole periods would be compared each day.
+    """
 
     limits_file: Path | None = None
+    daily: bool = True
+    daily_after_min: Annotated[int, Field(ge=60, le=1_380)] = 200
+    daily_days: Annotated[int, Field(ge=1, le=6)] = 3
 
 
 class BalanceConfig(_Section):

@@ -71,3 +71,19 @@ class Metrics:
             "1 while the reading store takes reads.",
             registry=self.registry,
         )
+        self.daily_validations = Counter(
+            "songlo_vee_daily",
+            "Daily validations by what became of them: done, failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.daily_validated_at = Gauge(
+            "songlo_vee_daily_done_timestamp_seconds",
+            "When the daily validation was last done by this process, in seconds since 1970.",
+            registry=self.registry,
+        )
+        self.daily_found = Gauge(
+            "songlo_vee_daily_new_findings",
+            "Findings that the last daily validation was the first to find.",
+            registry=self.registry,
+        )

@@ -175,6 +175,25 @@ class VersionMade(View):
     changed_count: int
 
 
+class ValidatedView(View):
+    """What the rules found in days of the utility's zone, both included."""
+
+    first_day: date
+    last_day: date
+    meters: int
+    days_due: int
+    days_missing: int
+    found_count: int
+    new_count: int
+    gone_count: int
+
+
+class Validated(View):
+    """What was asked of a run's days: its period, then days beyond it that its lines rest on."""
+
+    validated: list[ValidatedView]
+
+
 class ChangeView(View):
     """What a version says otherwise of a point and register (Wh or varh); null: nothing."""
 

@@ -32,6 +32,8 @@ class Cause(StrEnum):
     FINDING = "finding"
     ZERO_MARK = "zero_mark"
     PUT_IN = "put_in"  # a person's edit or estimate stands for an end of the line
+    NOT_VALIDATED = "not_validated"  # no rule was asked about days of it as they are now
+    NO_BILL = "no_bill"  # the days are no period of the point's book: kWh, and no bill
 
 
 class Reference(StrEnum):
@@ -116,6 +118,8 @@ BLOCKING = frozenset(
         Cause.CORRECTED,
         Cause.FINDING,
         Cause.ZERO_MARK,
+        Cause.NOT_VALIDATED,
+        Cause.NO_BILL,
     }
 )
 

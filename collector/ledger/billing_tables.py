@@ -1,4 +1,4 @@
-"""The ledger's tables of billing runs: what was billed, and what people did on the way.
+"""The ledger's tables of billing runs: what was billed, validated, and done by people on the way.
 
 Private to `collector.ledger`, as `tables.py` is. `metadata` is that of all tables: with this module
 it is complete.
@@ -36,6 +36,7 @@ __all__ = [
     "billing_versions",
     "maximum_demands",
     "metadata",
+    "validations",
 ]
 
 billing_runs = Table(
@@ -238,4 +239,16 @@ maximum_demands = Table(
     Column("meter", String(64), primary_key=True),
     Column("power_w", BigInteger, nullable=False),
     Column("after", Instant),
+)
+
+# Which days of a station rules were asked about, and what was there then: `seen` is JSON, zlib.
+validations = Table(
+    "validations",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("station", String(64), nullable=False),
+    Column("from_at", Instant, nullable=False),
+    Column("to_at", Instant, nullable=False, index=True),
+    Column("validated_at", Instant, nullable=False),
+    Column("seen", LargeBinary, nullable=False),
 )

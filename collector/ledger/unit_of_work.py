@@ -46,6 +46,7 @@ from collector.ledger.registry_rows import RegistryRows
 from collector.ledger.replaced import ReplacedRows
 from collector.ledger.schema import current_revision, head_revision, is_known, upgrade
 from collector.ledger.snapshots import SnapshotRepository
+from collector.ledger.validations import ValidationRepository
 from collector.ledger.vee_facts import VeeFactRepository
 
 # How long a writer waits for another one, in milliseconds. A group of batches commits in tens of
@@ -101,6 +102,7 @@ class UnitOfWork:
         self.boundary_reads = BoundaryReadRepository(connection)
         self.findings = FindingRepository(connection)
         self.manual_indices = ManualIndexRepository(connection)
+        self.validations = ValidationRepository(connection)
         self.vee_facts = VeeFactRepository(connection)
 
 

@@ -16,6 +16,8 @@ from collector.ledger.billing_runs import ActKind
 from collector.operations import registry_changes, registry_import
 from collector.operations.billing_lines import BilledBy, points_of, put_in
 from collector.operations.registry_writing import heard
+from collector.operations.validated import not_validated
+from collector.operations.without_bill import without_bill
 from collector.vee.values import Severity
 
 REASON_CHARS_MAX = 500
@@ -155,6 +157,8 @@ def exceptions_of(
     year = uow.billing_runs.ended_between(points, a_year_ago - _YEAR_OFF, a_year_ago + _YEAR_OFF)
     found = exceptions(lines, before, by.gate, year, uow.billing_runs.marks(head.run))
     found += put_in(uow, lines)
+    found += not_validated(uow, lines, head, by.zone)
+    found += without_bill(uow, lines, head, by.zone)
     # A closing index is read some time after its instant: what was found of that read counts too.
     last_read: dict[str, datetime] = {}
     for line in lines:

@@ -4,9 +4,10 @@ It fetches facts, asks the rules and keeps what they find; it must not judge a r
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import Any
 
 from collector.civil import civil_day
 from collector.errors import InvalidRequest
@@ -21,6 +22,7 @@ from collector.ledger.findings import (
 )
 from collector.operations.registry import unknown_station
 from collector.operations.subjects import Asked, subjects
+from collector.operations.validated import validation_of
 from collector.readings.port import ReadingStore
 from collector.vee.limits import LimitsBook
 from collector.vee.validate import Verdict, validate
@@ -31,6 +33,9 @@ from contract.registers import IMPORT_ACTIVE
 DAYS_MAX = 62
 
 LIST_MAX = 1_000
+
+# What the audit trail says of a run.
+ACTION = "vee.run"
 
 # Who decides that a finding is gone, or back: nobody did.
 RUN = "vee"
@@ -61,7 +66,8 @@ class VeeReport:
 class VeeRun:
     """What is to be run: days of the utility's zone, of one station or of all (None).
 
-    `store` has voltages; without it the rule about them does not apply.
+    `among` narrows them to some stations. `store` has voltages; without it the rule about them does
+    not apply.
     """
 
     first_day: date
@@ -70,6 +76,7 @@ class VeeRun:
     book: LimitsBook
     station: str | None = None
     store: ReadingStore | None = None
+    among: Collection[str] | None = None
 
 
 def run_vee(
@@ -78,12 +85,17 @@ def run_vee(
     """Ask all rules about all meters of the period, station by station, and keep what they find.
 
     Running again changes nothing unless reads, registry or limits have changed: what is found again
-    is the same finding, what is not found any more is closed. Raises InvalidRequest for the period,
+    is the same finding, what is not found any more is closed. What was looked at is remembered,
+    as it was: billing asks for it. Raises InvalidRequest for the period,
     NotFound for the station.
     """
     _check_days(run, now)
     with ledger.read() as uow:
-        stations = [row.station for row in uow.registry.stations(run.station)]
+        stations = [
+            row.station
+            for row in uow.registry.stations(run.station)
+            if run.among is None or row.station in run.among
+        ]
     if run.station is not None and not stations:
         raise unknown_station(run.station)
     report = VeeReport(run.first_day, run.last_day, written=not dry_run)
@@ -92,6 +104,9 @@ def run_vee(
         with ledger.read() as uow:
             verdicts = _judge(uow, run, station, report)
             known = _known(uow, run, verdicts)
+            looked_at = [subject for subject, _ in verdicts]
+            period = (run.first_day, run.last_day, run.zone)
+            validation = validation_of(uow, station, looked_at, period, now)
         if dry_run:
             _compare(report, verdicts, known, now)
             continue
@@ -100,17 +115,20 @@ def run_vee(
                 [one for verdict in verdicts for one in verdict[1].findings], now
             )
             uow.findings.decide(_compare(report, verdicts, known, now))
+            uow.validations.add(validation)
             report.new += new
     if not dry_run:
         with ledger.begin() as uow:
-            detail = {
+            detail: dict[str, Any] = {
                 "last_day": run.last_day.isoformat(),
                 "station": run.station,
                 "found": report.found.total(),
                 "new": report.new,
                 "gone": report.gone,
             }
-            entry = AuditEntry(now, actor, "vee.run", run.first_day.isoformat(), detail)
+            if run.among is not None:
+                detail["stations"] = len(stations)
+            entry = AuditEntry(now, actor, ACTION, run.first_day.isoformat(), detail)
             uow.audit.add(entry)
     return report
 

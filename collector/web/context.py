@@ -31,9 +31,9 @@ class Context:
     """The parts that requests share; all of them are safe to use from several threads.
 
     `intake` tells, by part of it, what is wrong, empty where nothing is; None in a process that
-    takes no batches. `sender` sends commands to gateways; without it they are refused. `billing` is
-    as the collector file has it. `limits` are those of validation, of
-    which one runs at a time (`validating`).
+    takes no batches. So does `validation` of the daily one; None where it is off. `sender` sends
+    commands to gateways; without it they are refused. `billing` is as the collector file has it.
+    `limits` are those of validation, of which a request runs one at a time (`validating`).
     """
 
     ledger: Ledger
@@ -42,6 +42,7 @@ class Context:
     now: Callable[[], datetime]
     metrics_registry: CollectorRegistry | None = None
     intake: Callable[[], Mapping[str, str]] | None = None
+    validation: Callable[[], Mapping[str, str]] | None = None
     sender: Sender | None = None
     command_lifetime_s: int = 120
     limits: Callable[[], LimitsBook] = lambda: load_limits(None)

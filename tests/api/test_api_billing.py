@@ -115,8 +115,17 @@ def test_a_run_from_the_draft_to_the_file(ask: Asking, desk: World) -> None:
     assert [(line["point"], line["billed"]) for line in first["lines"] + second["lines"]] == [
         ("T1/a", 500_000), ("T1/a1", 100_000), ("T1/b", 200_000),
     ]  # fmt: skip
-    assert ask.get(f"{run}/exceptions").json() == {"exceptions": [], "next": None}
+    found = ask.get(f"{run}/exceptions", cause="not_validated").json()["exceptions"]
+    assert [(one["point"], one["blocks"], one["detail"]) for one in found] == [
+        (point, True, "31 days: 2026-05-20 to 2026-06-19") for point in ("T1/a", "T1/a1", "T1/b")
+    ]
     seen = {"sha256": made["version"]["sha256"]}
+    ask.refused(f"{run}/approval", seen, "exceptions_open", key=MANAGER)
+    ask.refused(f"{run}/validation", None, "forbidden", key=MANAGER, status=403)
+    (looked_at,) = ask.post(f"{run}/validation")["validated"]
+    assert (looked_at["first_day"], looked_at["last_day"]) == ("2026-05-20", "2026-06-19")
+    assert (looked_at["meters"], looked_at["found_count"]) == (4, looked_at["new_count"])
+    assert ask.get(f"{run}/exceptions").json() == {"exceptions": [], "next": None}
     ask.refused(f"{run}/approval", seen, "forbidden", status=403)
     ask.refused(f"{run}/export", None, "not_approved")
     ask.refused(f"{run}/approval", {"sha256": "0" * 64}, "hash_changed", key=MANAGER)
@@ -125,6 +134,7 @@ def test_a_run_from_the_draft_to_the_file(ask: Asking, desk: World) -> None:
     assert ask.post(f"{run}/approval", seen, key=MANAGER)["state"] == "approved"
     assert ask.get(run).headers["ETag"] != tag
     closed = ask.post(f"{run}/export")
+    ask.refused(f"{run}/validation", None, "run_exported")
     assert ask.post(f"{run}/export") == closed
     lines = ask.get(f"{run}/lines.csv", key=TAKER)
     assert lines.headers["Songlo-Line-Count"] == "3"
@@ -147,6 +157,7 @@ def exported(ask: Asking) -> str:
     """A run of June that is exported."""
     run = f"{RUNS}/{ask.post(RUNS, JUNE, status=201)['run']}"
     version = ask.post(f"{run}/versions", why(), status=201)["version"]
+    ask.post(f"{run}/validation")
     ask.post(f"{run}/approval", {"sha256": version["sha256"]}, key=MANAGER)
     ask.post(f"{run}/export")
     return run
@@ -187,6 +198,7 @@ def test_who_made_it_does_not_approve_it(ask: Asking) -> None:
     run = f"{RUNS}/{opened['run']}"
     made = ask.post(f"{run}/versions", why(), key="both", status=201)
     seen = {"sha256": made["version"]["sha256"]}
+    ask.post(f"{run}/validation")
     ask.refused(f"{run}/approval", seen, "own_work", key="both")
     ask.post(f"{run}/approval", seen, key=MANAGER)
     ask.post(f"{run}/export")
@@ -202,6 +214,8 @@ def test_exceptions_are_decided_one_by_one_and_in_bulk(ask: Asking, desk: World)
     july = {"book": "A", "from_day": "2026-06-20", "to_day": "2026-07-20"}
     run = f"{RUNS}/{ask.post(RUNS, july, status=201)['run']}"
     version = ask.post(f"{run}/versions", why(), status=201)["version"]
+    decision = why("not this time", verdict="accept", causes=["not_validated"])
+    assert ask.post(f"{run}/decisions", decision) == {"decided_count": 3}
     found = ask.get(f"{run}/exceptions", cause="extreme").json()["exceptions"]
     assert [(one["point"], one["before"], one["reference"]) for one in found] == [
         ("T1/a", 500_000, "period"), ("T1/a1", 100_000, "period"), ("T1/b", 200_000, "period"),
@@ -238,6 +252,7 @@ def test_exceptions_are_decided_one_by_one_and_in_bulk(ask: Asking, desk: World)
 def test_a_mark_that_says_zero_is_refused_where_the_meter_counted(ask: Asking, desk: World) -> None:
     run = f"{RUNS}/{ask.post(RUNS, JUNE, status=201)['run']}"
     version = ask.post(f"{run}/versions", why(), status=201)["version"]
+    ask.post(f"{run}/validation")
     ask.refused(f"{run}/marks", why(point="T1/b", mark="D"), "mark_refused")
     ask.refused(f"{run}/marks", why(point="T1/b", mark="A"), "invalid_request", status=422)
     ask.refused(f"{run}/marks", why(point="T1/x", mark="K"), "not_found", status=404)
@@ -270,6 +285,7 @@ def test_who_put_in_an_index_over_the_api_does_not_approve(ask: Asking, desk: Wo
     ask.post("/v1/indices", why(**entered, at=at.isoformat()), key="reader", status=201)
     run = f"{RUNS}/{ask.post(RUNS, JUNE, status=201)['run']}"
     seen = {"sha256": ask.post(f"{run}/versions", why(), status=201)["version"]["sha256"]}
+    ask.post(f"{run}/validation")
     ask.refused(f"{run}/approval", seen, "own_work", key="reader")
     ask.post(f"{run}/approval", seen, key=MANAGER)
 

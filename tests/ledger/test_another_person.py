@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from collector.billing.gates import Cause
 from collector.ledger import Ledger
 from collector.ledger.findings import ManualIndex, ManualKind
 from collector.operations.billing_runs import (
+    accept_exceptions,
     approve_run,
     exclude_point,
     export_run,
@@ -16,6 +18,7 @@ from collector.operations.billing_runs import (
 from collector.operations.findings import enter_index
 from collector.operations.registry_import import import_registry
 from collector.operations.run_facts import had_a_hand
+from collector.operations.run_validation import validate_run
 from contract.registers import IMPORT_ACTIVE
 from tests.ledger.building import FILES, INSTALLATIONS, ZONE, import_files, put, write_files
 from tests.ledger.test_billing_runs import BY, NOW, OCT, SEP, opened, refused, who
@@ -51,6 +54,7 @@ def test_nobody_approves_with_a_key_what_the_account_made(district: Ledger) -> N
     put(district, OCT, {"M1": 1_100_500}, seq=3)
     run = opened(district)
     made = make_version(district, run, BY, who("command:an")).version
+    validate_run(district, run, BY, who("an"))
     with refused("own_work"):
         approve_run(district, run, made.sha256, BY, who("an"))
     approve_run(district, run, made.sha256, BY, who("bình"))
@@ -72,6 +76,7 @@ def test_who_read_a_display_after_the_billing_instant_had_a_hand_in_it(district:
     enter_index(district, by_hand, NOW)
     run = opened(district)
     made = make_version(district, run, BY, who("an")).version
+    validate_run(district, run, BY, who("an"))
     with refused("own_work"):
         approve_run(district, run, made.sha256, BY, who("bình"))
 
@@ -80,6 +85,7 @@ def test_what_is_left_out_after_the_version_was_made_is_not_billed(district: Led
     put(district, OCT, {"M1": 1_100_500}, seq=3)
     run = opened(district)
     first = make_version(district, run, BY, who("an")).version
+    validate_run(district, run, BY, who("an"))
     exclude_point(district, run, "T1/a", who("cường"), include=False)
     with refused("changed_meanwhile"):
         approve_run(district, run, first.sha256, BY, who("bình"))
@@ -110,9 +116,11 @@ def test_who_wrote_an_exchange_into_the_registry_had_a_hand_in_it(
     put(district, OCT, {"M3": 40_000}, seq=3)
     run = opened(district)
     made = make_version(district, run, BY, who("an")).version
+    accept_exceptions(district, run, Cause.NOT_VALIDATED, who("an"))
     with refused("own_work"):
         approve_run(district, run, made.sha256, BY, who("bình"))
     # Who brought in the rest of the registry is nobody's editor for it.
     exclude_point(district, run, "T1/a", who("an"), include=False)
     made = make_version(district, run, BY, who("an")).version
+    validate_run(district, run, BY, who("an"))
     approve_run(district, run, made.sha256, BY, who("bình"))

@@ -37,6 +37,7 @@ from collector.operations.billing_runs import (
     view_run,
 )
 from collector.operations.findings import enter_index
+from collector.operations.run_validation import validate_run
 from collector.operations.vee_files import load_limits
 from contract.registers import IMPORT_ACTIVE
 from tests.ledger.building import FILES, INSTALLATIONS, ZONE, import_files, midnight, put
@@ -101,6 +102,7 @@ def test_two_periods_from_draft_to_export(district: Ledger) -> None:
         ("T1/b", 200_000, LineQuality.ACTUAL),
     }
     assert not make_version(district, run, BY, who("cường")).is_new
+    validate_run(district, run, BY, who("an"))
     approve_run(district, run, made.version.sha256, BY, who("bình"))
     assert view_run(district, run).state is RunState.APPROVED
     export_run(district, run, who("an"))
@@ -158,7 +160,7 @@ def test_a_removal_index_written_down_later_is_corrected(district: Ledger, tmp_p
     run = opened(district)
     make_version(district, run, BY, who("an"))
     blocking = {one.cause for one in run_exceptions(district, run, BY) if one.blocks}
-    assert blocking == {Cause.NO_CONSUMPTION}
+    assert blocking == {Cause.NO_CONSUMPTION, Cause.NOT_VALIDATED}
     with refused("invalid_request", InvalidRequest):
         accept_exceptions(district, run, Cause.NO_CONSUMPTION, who("an"))
     exclude_point(district, run, "T1/a", who("an"), include=False)
@@ -242,6 +244,7 @@ def test_who_approves_had_no_hand_in_it_and_knows_the_hash(district: Ledger) -> 
     version = make_version(district, run, BY, who("an")).version
     with refused("hash_changed"):
         approve_run(district, run, seen, BY, who("bình"))
+    validate_run(district, run, BY, who("dũng"))
     for editor in ("an", "cường"):
         with refused("own_work"):
             approve_run(district, run, version.sha256, BY, who(editor))
@@ -260,6 +263,7 @@ def test_what_rests_on_another_export_is_made_again(district: Ledger) -> None:
     with refused("run_unfinished"):
         opened(district)
     made = make_version(district, run, BY, who("an"))
+    validate_run(district, run, BY, who("an"))
     approve_run(district, run, made.version.sha256, BY, who("bình"))
     export_run(district, run, who("an"))
     with refused("run_exported"):
@@ -303,7 +307,9 @@ def test_four_times_as_much_wants_a_persons_word(district: Ledger) -> None:
     read(district, NOV, {"M0": 10_800_000, "M1": 1_550_500, "M2": 5_480_000}, 3)
     run = opened(district, OCT, NOV)
     version = make_version(district, run, BY, who("an")).version
-    causes = {(one.point, one.cause) for one in run_exceptions(district, run, BY)}
+    accept_exceptions(district, run, Cause.NOT_VALIDATED, who("an"))
+    found = run_exceptions(district, run, BY)
+    causes = {(one.point, one.cause) for one in found if one.cause is not Cause.NOT_VALIDATED}
     assert causes == {("T1/a", Cause.EXTREME), ("T1/b", Cause.HIGH)}
     with refused("exceptions_open"):
         approve_run(district, run, version.sha256, BY, who("bình"))
@@ -349,6 +355,10 @@ def test_the_command_from_open_to_export(
     made = songlo("make", run)
     assert "version 1 made: 3 lines" in made
     assert "nothing has changed" in songlo("make", run)
+    listed = songlo("exceptions", run, "--cause", "not_validated")
+    assert "not_validated        3  blocks" in listed
+    assert "T1/b 1-0:1.8.0 none 30 days: 2026-09-20 to 2026-10-19" in listed
+    assert "2026-09-20 to 2026-10-19: 3 meters" in songlo("validate", run)
     assert "no exceptions" in songlo("exceptions", run)
     sha256 = made.split()[-1]
     assert "another person" in songlo("approve", run, sha256, code=1)

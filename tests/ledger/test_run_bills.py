@@ -53,6 +53,7 @@ from collector.operations.bills import (
 )
 from collector.operations.findings import enter_index
 from collector.operations.run_rating import RatedBy
+from collector.operations.run_validation import validate_run
 from collector.operations.vee_files import load_limits
 from contract.registers import IMPORT_ACTIVE
 from tests.ledger.building import ZONE, import_files, midnight, put
@@ -162,6 +163,7 @@ def test_another_person_approves_the_hash_and_the_file_is_the_same_each_time(
     early = make_bills(station, run, RATED, who("an")).head
     with refused("run_not_exported"):
         approve_bills(station, early.bill_set, early.sha256, RATED, who("bình"))
+    validate_run(station, run, BY, who("an"))
     approve_run(station, run, version.sha256, BY, who("bình"))
     export_run(station, run, who("an"))
     with refused("invalid_request", InvalidRequest):
@@ -430,7 +432,7 @@ def test_the_commands_from_the_run_to_the_file(
     sha256 = songlo("make", run).split()[-1]
     assert "used 200000 Wh" in songlo("mark", run, "T1/b", "D", "--reason", "cut off", code=1)
     assert "T1/b: K" in songlo("mark", run, "T1/b", "K", "--reason", "stuck")
-    assert "0 exceptions decided" in songlo("decide", run, "accept", "--reason", "seen")
+    assert "3 exceptions decided" in songlo("decide", run, "accept", "--reason", "seen")
     assert "is not approved" in songlo("export", run, "-o", str(tmp_path / "run.csv"), code=1)
     assert "another person" in songlo("approve", run, sha256, code=1)
     assert "has the hash" in songlo("approve", run, "0" * 64, code=1)

@@ -24,6 +24,7 @@ from collector.operations.billing_runs import (
 )
 from collector.operations.deciding import DecidedAt, DecideReport, Deciding
 from collector.operations.findings import decide, enter_index
+from collector.operations.run_validation import validate_run
 from collector.operations.vee import VeeRun, list_findings, run_vee
 from collector.operations.vee_files import load_limits
 from collector.vee.values import Severity
@@ -201,6 +202,9 @@ def test_a_conflict_holds_the_point_until_somebody_answers_for_it(
     # The other value is the right one: it is put in its place, and the run names who did.
     number = number_of(ledger, "V02", "M1")
     assert say(ledger, Decision.EDIT, number, 300_000).decided == [number]
+    # What somebody puts in after a validation is looked at, too.
+    assert blocked(ledger, run) == {("T1/a", Cause.NOT_VALIDATED)}
+    validate_run(ledger, run, BY, who("an"))
     assert blocked(ledger, run) == set()
     make_version(ledger, run, BY, who("an"))
     (line,) = [one for one in version_lines(ledger, run) if one.point == "T1/a"]

@@ -30,6 +30,8 @@ from collector.api.billing_models import (
     RunList,
     RunRequest,
     RunView,
+    Validated,
+    ValidatedView,
     Verification,
     VersionMade,
     VersionView,
@@ -48,6 +50,7 @@ from collector.operations.run_decisions import (
     run_exceptions,
 )
 from collector.operations.run_facts import Acting
+from collector.operations.run_validation import validate_run
 from collector.web.context import Context, ContextParameter
 from collector.web.etags import is_held
 from collector.web.parameters import Day
@@ -195,6 +198,34 @@ def make_version(
         version=VersionView.model_validate(made.version),
         is_new=made.is_new,
         changed_count=len(made.changes),
+    )
+
+
+@router.post(
+    "/runs/{run}/validation",
+    summary="Validate what a run bills",
+    responses=responses(404, 409),
+)
+def validate(run: RunPath, context: ContextParameter, key: Clerk) -> Validated:
+    """Ask all rules about the days of the run; what they find is under `/v1/findings`.
+
+    Again after reads, indices or corrections that came later: nothing is found twice.
+    """
+    reports = validate_run(context.ledger, run, context.rules.billed, acting(key, context))
+    return Validated(
+        validated=[
+            ValidatedView(
+                first_day=one.first_day,
+                last_day=one.last_day,
+                meters=one.meters,
+                days_due=one.days_due,
+                days_missing=one.days_missing,
+                found_count=one.found.total(),
+                new_count=one.new,
+                gone_count=one.gone,
+            )
+            for one in reports
+        ]
     )
 
 

@@ -29,11 +29,13 @@ _VITAL = {"ledger", "intake"}
 def health(context: ContextParameter, response: Response) -> Health:
     """200 while ledger and intake work, `degraded` if only others of its parts do not; else 503.
 
-    `broker` and `intake` are parts of a collector that takes batches itself.
+    `broker` and `intake` are parts of a collector that takes batches itself, `validation` of one
+    that validates each day.
     """
     parts = {"ledger": _ledger(context), "readings": _readings(context)}
-    for name, detail in (context.intake() if context.intake is not None else {}).items():
-        parts[name] = HealthPart(status="failing", detail=detail) if detail else _OK
+    for troubles in (context.intake, context.validation):
+        for name, detail in (troubles() if troubles is not None else {}).items():
+            parts[name] = HealthPart(status="failing", detail=detail) if detail else _OK
     if any(name in _VITAL and part.status != "ok" for name, part in parts.items()):
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         return Health(status="failing", version=version("songlo"), parts=parts)
