@@ -20,7 +20,7 @@ from collector.vee.values import Severity
 
 REASON_CHARS_MAX = 500
 
-# What says how somebody acted, and not who: an account's commands, and once the keys of the API.
+# What says how somebody acted, and not who: an account's commands, and in old rows the API's keys.
 _WAYS = ("command:", "key:")
 
 _REGISTRY_ACTIONS = (registry_changes.ACTION, registry_import.ACTION)
