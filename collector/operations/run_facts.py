@@ -15,7 +15,7 @@ from collector.ledger import UnitOfWork
 from collector.ledger.billing_runs import ActKind
 from collector.operations import registry_changes, registry_import
 from collector.operations.billing_lines import BilledBy, points_of, put_in
-from collector.operations.registry_writing import heard
+from collector.operations.registry_writing import heard, heard_ahead
 from collector.vee.values import Severity
 
 REASON_CHARS_MAX = 500
@@ -70,10 +70,19 @@ def registry_editors(
 ) -> set[str]:
     """Who wrote into the registry, from `since` on, what of these points counts in the period.
 
-    An exchange has two indices, a multiplier is a factor of every kWh, terms are of every đồng.
-    Where a change touched more points than are named, it counts as one of them.
+    So does who wrote before `since` what begins or ends in the period. An exchange has two indices,
+    a multiplier is a factor of every kWh, terms are of every đồng. Where a change touched more
+    points than are named, it counts as one of them.
     """
     found = set()
+    for entry in uow.audit.mentioning(_REGISTRY_ACTIONS, "ahead"):
+        for one in heard_ahead(entry.detail):
+            if (
+                one.from_at < until
+                and one.to_at >= since
+                and (one.point_count > len(one.points) or not points.isdisjoint(one.points))
+            ):
+                found.add(entry.actor)
     for entry in uow.audit.since(_REGISTRY_ACTIONS, since):
         follows = heard(entry.detail.get("touched"))
         if (
