@@ -76,5 +76,5 @@ def _bill(ledger: Ledger, first: int, last: int) -> float:
     seconds = time.perf_counter() - started
     assert version.line_count == STATIONS * METERS
     approve_run(ledger, head.run, version.sha256, by, manager)
-    export_run(ledger, head.run, clerk)
+    export_run(ledger, head.run, by, clerk)
     return seconds

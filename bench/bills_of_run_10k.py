@@ -106,7 +106,7 @@ def _export(ledger: Ledger, first: date, last: date) -> str:
     )
     version = make_version(ledger, head.run, by, clerk).version
     approve_run(ledger, head.run, version.sha256, by, manager)
-    export_run(ledger, head.run, clerk)
+    export_run(ledger, head.run, by, clerk)
     return head.run
 
 

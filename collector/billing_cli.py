@@ -239,9 +239,9 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the CSV goes.")],
 ) -> None:
     """Close the run and write its lines. Once exported it never changes; again: the same file."""
-    with configured(config) as (ledger, _):
+    with configured(config) as (ledger, settings):
         view = billing_runs.view_run(ledger, run)
-        done = view.export or billing_runs.export_run(ledger, run, acting())
+        done = view.export or billing_runs.export_run(ledger, run, billed_by(settings), acting())
         data = b"".join(run_csv(billing_runs.version_lines(ledger, run, done.version)))
     try:
         write_file([data], output)

@@ -13,6 +13,7 @@ from collector.billing.run_values import LineKind, RunHead, RunLine, VersionHead
 from collector.errors import Conflict, InvalidRequest, NotFound
 from collector.ledger import UnitOfWork
 from collector.ledger.billing_runs import ActKind
+from collector.ledger.findings import StoredFinding
 from collector.operations import registry_changes, registry_import
 from collector.operations.billing_lines import BilledBy, points_of, put_in
 from collector.operations.registry_writing import heard, heard_ahead
@@ -148,9 +149,7 @@ def exceptions_of(
     uow: UnitOfWork, head: RunHead, lines: Sequence[RunLine], by: BilledBy
 ) -> list[RunException]:
     """What somebody must look at in a version's lines."""
-    # What was found of a point that is left out holds nobody back: nothing of it is billed.
     points = {line.point for line in lines if line.kind is not LineKind.HELD}
-    since = min((line.from_at for line in lines), default=head.from_at)
     closings = uow.billing_runs.closings(points_of(uow, head))
     last = {(one.run, one.line.point) for one in closings}
     before = [
@@ -164,16 +163,9 @@ def exceptions_of(
     year = uow.billing_runs.ended_between(points, a_year_ago - _YEAR_OFF, a_year_ago + _YEAR_OFF)
     found = exceptions(lines, before, by.gate, year, uow.billing_runs.marks(head.run))
     found += put_in(uow, lines)
-    # A closing index is read some time after its instant: what was found of that read counts too.
-    last_read: dict[str, datetime] = {}
-    for line in lines:
-        read_at = max(line.read_to_at or head.to_at, head.to_at)
-        last_read[line.point] = max(last_read.get(line.point, head.to_at), read_at)
-    until = max(last_read.values(), default=head.to_at)
-    for stored in uow.findings.of_points(points, since, until):
+    for stored in blocking_findings(uow, head, lines):
         of_read = stored.finding
-        is_within = of_read.to_at <= last_read[of_read.point]
-        if stored.open and is_within and of_read.severity is Severity.BLOCK:
+        if stored.open:
             found.append(
                 RunException(
                     of_read.point,
@@ -184,6 +176,27 @@ def exceptions_of(
                 )
             )
     return found
+
+
+def blocking_findings(
+    uow: UnitOfWork, head: RunHead, lines: Sequence[RunLine]
+) -> list[StoredFinding]:
+    """The findings of severity *block* of the reads that lines rest on, decided or not."""
+    # What was found of a point that is left out holds nobody back: nothing of it is billed.
+    points = {line.point for line in lines if line.kind is not LineKind.HELD}
+    since = min((line.from_at for line in lines), default=head.from_at)
+    # A closing index is read some time after its instant: what was found of that read counts too.
+    last_read: dict[str, datetime] = {}
+    for line in lines:
+        read_at = max(line.read_to_at or head.to_at, head.to_at)
+        last_read[line.point] = max(last_read.get(line.point, head.to_at), read_at)
+    until = max(last_read.values(), default=head.to_at)
+    return [
+        stored
+        for stored in uow.findings.of_points(points, since, until)
+        if stored.finding.severity is Severity.BLOCK
+        and stored.finding.to_at <= last_read[stored.finding.point]
+    ]
 
 
 def undecided(

@@ -256,6 +256,17 @@ def test_a_mark_that_says_zero_is_refused_where_the_meter_counted(ask: Asking, d
     ask.post(f"{run}/approval", seen, key=MANAGER)
 
 
+def test_a_mark_after_the_approval_is_approved_before_the_run_is_closed(ask: Asking) -> None:
+    run = f"{RUNS}/{ask.post(RUNS, JUNE, status=201)['run']}"
+    seen = {"sha256": ask.post(f"{run}/versions", why(), status=201)["version"]["sha256"]}
+    ask.post(f"{run}/approval", seen, key=MANAGER)
+    ask.post(f"{run}/marks", why(point="T1/b", mark="K"), status=204)
+    ask.refused(f"{run}/export", None, "approval_fell")
+    ask.get(f"{run}/cmis.xml", key=TAKER, status=409)
+    ask.post(f"{run}/approval", seen, key=MANAGER)
+    ask.post(f"{run}/export")
+
+
 def test_who_put_in_an_index_over_the_api_does_not_approve(ask: Asking, desk: World) -> None:
     desk.keys["reader"] = add_key(
         desk.ledger, name="reader", scopes=[Scope.VEE, Scope.APPROVE], now=FIRST_AT

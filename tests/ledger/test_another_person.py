@@ -97,14 +97,14 @@ def test_what_is_left_out_after_the_version_was_made_is_not_billed(district: Led
     # It is disputed between the approval and the hand-over.
     exclude_point(district, run, "T1/a", who("cường"), include=False)
     with refused("changed_meanwhile"):
-        export_run(district, run, who("an"))
+        export_run(district, run, BY, who("an"))
     second = make_version(district, run, BY, who("an")).version
     exclude_point(district, run, "T1/a", who("cường"), include=True)
     with refused("changed_meanwhile"):
         approve_run(district, run, second.sha256, BY, who("bình"))
     exclude_point(district, run, "T1/a", who("cường"), include=False)
     approve_run(district, run, second.sha256, BY, who("bình"))
-    assert export_run(district, run, who("an")).version == 2
+    assert export_run(district, run, BY, who("an")).version == 2
 
 
 def test_who_wrote_an_exchange_into_the_registry_had_a_hand_in_it(

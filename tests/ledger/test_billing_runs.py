@@ -80,7 +80,7 @@ def finish(ledger: Ledger, run: str) -> None:
     for cause in {one.cause for one in run_exceptions(ledger, run, BY) if one.blocks}:
         accept_exceptions(ledger, run, cause, who("an"))
     approve_run(ledger, run, made.version.sha256, BY, who("bình"))
-    export_run(ledger, run, who("an"))
+    export_run(ledger, run, BY, who("an"))
 
 
 def refused(
@@ -103,7 +103,7 @@ def test_two_periods_from_draft_to_export(district: Ledger) -> None:
     assert not make_version(district, run, BY, who("cường")).is_new
     approve_run(district, run, made.version.sha256, BY, who("bình"))
     assert view_run(district, run).state is RunState.APPROVED
-    export_run(district, run, who("an"))
+    export_run(district, run, BY, who("an"))
     assert [view.state for view in list_runs(district)] == [RunState.EXPORTED]
     read(district, NOV, {"M0": 10_800_000, "M1": 1_200_100, "M2": 5_400_999}, 3)
     second = opened(district, OCT, NOV)
@@ -238,7 +238,7 @@ def test_who_approves_had_no_hand_in_it_and_knows_the_hash(district: Ledger) -> 
         approve_run(district, run, seen, BY, who("bình"))
     enter_index(district, estimate("T1/a", "M1", OCT, 1_250_900, author="cường"), NOW)
     with refused("not_approved"):
-        export_run(district, run, who("an"))
+        export_run(district, run, BY, who("an"))
     version = make_version(district, run, BY, who("an")).version
     with refused("hash_changed"):
         approve_run(district, run, seen, BY, who("bình"))
@@ -251,7 +251,7 @@ def test_who_approves_had_no_hand_in_it_and_knows_the_hash(district: Ledger) -> 
     enter_index(district, estimate("T1/a", "M1", OCT, None, author="cường"), NOW)
     assert make_version(district, run, BY, who("an")).is_new
     with refused("not_approved"):
-        export_run(district, run, who("an"))
+        export_run(district, run, BY, who("an"))
 
 
 def test_what_rests_on_another_export_is_made_again(district: Ledger) -> None:
@@ -261,9 +261,9 @@ def test_what_rests_on_another_export_is_made_again(district: Ledger) -> None:
         opened(district)
     made = make_version(district, run, BY, who("an"))
     approve_run(district, run, made.version.sha256, BY, who("bình"))
-    export_run(district, run, who("an"))
+    export_run(district, run, BY, who("an"))
     with refused("run_exported"):
-        export_run(district, run, who("an"))
+        export_run(district, run, BY, who("an"))
     again = opened(district)
     with refused("already_billed"):
         make_version(district, again, BY, who("an"))

@@ -102,7 +102,7 @@ def billed(ledger: Ledger, from_at: datetime = MAY, to_at: datetime = JUN, *held
     for cause in {one.cause for one in run_exceptions(ledger, run, BY) if one.blocks}:
         accept_exceptions(ledger, run, cause, who("an"))
     approve_run(ledger, run, version.sha256, BY, who("bình"))
-    export_run(ledger, run, who("an"))
+    export_run(ledger, run, BY, who("an"))
     return run
 
 
@@ -163,7 +163,7 @@ def test_another_person_approves_the_hash_and_the_file_is_the_same_each_time(
     with refused("run_not_exported"):
         approve_bills(station, early.bill_set, early.sha256, RATED, who("bình"))
     approve_run(station, run, version.sha256, BY, who("bình"))
-    export_run(station, run, who("an"))
+    export_run(station, run, BY, who("an"))
     with refused("invalid_request", InvalidRequest):
         approve_bills(station, early.bill_set, early.sha256, RATED, who("bình", " "))
     with refused("hash_changed"):

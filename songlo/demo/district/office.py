@@ -149,7 +149,7 @@ class Office:
                 self._acting(MANAGER, "looked through and approved"),
             )
         with self._timings.of("export run"):
-            export_run(self._ledger, outcome.run, self._acting(BILLER, "to be billed"))
+            export_run(self._ledger, outcome.run, self._by, self._acting(BILLER, "to be billed"))
         outcome.lines = version_lines(self._ledger, outcome.run)
 
     def bill(self, outcome: PeriodOutcome) -> None:
