@@ -17,6 +17,7 @@ from pathlib import Path
 from bench.figure import Figure, Requirement
 from bench.isolated import run_isolated
 from bench.snapshot_10k import ACTOR, METERS, STATIONS, serial_of, station_of, write_registry
+from collector.billing.gates import Cause
 from collector.civil import day_start
 from collector.ledger import Ledger
 from collector.ledger.index_reads import IndexBlock
@@ -24,6 +25,7 @@ from collector.operations.billing_lines import BilledBy
 from collector.operations.billing_runs import (
     Acting,
     Scope,
+    accept_exceptions,
     approve_run,
     export_run,
     make_version,
@@ -105,6 +107,7 @@ def _export(ledger: Ledger, first: date, last: date) -> str:
         by_whom=clerk,
     )
     version = make_version(ledger, head.run, by, clerk).version
+    accept_exceptions(ledger, head.run, Cause.FIRST, clerk)
     approve_run(ledger, head.run, version.sha256, by, manager)
     export_run(ledger, head.run, by, clerk)
     return head.run

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from bench.snapshot_10k import ACTOR, EPOCH, FIRST, METERS, NOW, STATIONS, write_registry
+from collector.billing.gates import Cause
 from collector.civil import DEFAULT_ZONE
 from collector.ledger import Ledger
 from collector.ledger.index_reads import IndexBlock
@@ -17,6 +18,7 @@ from collector.operations.billing_lines import BilledBy
 from collector.operations.billing_runs import (
     Acting,
     Scope,
+    accept_exceptions,
     approve_run,
     make_version,
     open_run,
@@ -70,6 +72,7 @@ def _approved(ledger: Ledger) -> tuple[str, int]:
         by_whom=clerk,
     )
     version = make_version(ledger, head.run, billed_by, clerk).version
+    accept_exceptions(ledger, head.run, Cause.FIRST, clerk)
     approve_run(ledger, head.run, version.sha256, billed_by, manager)
     return head.run, version.line_count
 

@@ -17,6 +17,7 @@ from collector.ledger.findings import StoredFinding
 from collector.operations import registry_changes, registry_import
 from collector.operations.billing_lines import BilledBy, points_of, put_in
 from collector.operations.registry_writing import heard, heard_ahead
+from collector.operations.run_references import since_installed
 from collector.vee.values import Severity
 
 REASON_CHARS_MAX = 500
@@ -161,7 +162,8 @@ def exceptions_of(
     ]
     a_year_ago = head.to_at - _YEAR
     year = uow.billing_runs.ended_between(points, a_year_ago - _YEAR_OFF, a_year_ago + _YEAR_OFF)
-    found = exceptions(lines, before, by.gate, year, uow.billing_runs.marks(head.run))
+    installed = since_installed(uow, lines, before)
+    found = exceptions(lines, before, by.gate, year, uow.billing_runs.marks(head.run), installed)
     found += put_in(uow, lines)
     for stored in blocking_findings(uow, head, lines):
         of_read = stored.finding
