@@ -11,7 +11,6 @@ from collector.operations.billing_runs import (
     approve_run,
     exclude_point,
     export_run,
-    make_version,
 )
 from collector.operations.findings import enter_index
 from collector.operations.registry_changes import By, Purpose, Wanted, change_rows
@@ -27,7 +26,7 @@ from tests.ledger.building import (
     put,
     write_files,
 )
-from tests.ledger.test_billing_runs import BY, NOV, NOW, OCT, SEP, opened, refused, who
+from tests.ledger.test_billing_runs import BY, NOV, NOW, OCT, SEP, made, opened, refused, who
 
 
 @pytest.fixture
@@ -59,10 +58,10 @@ def test_a_key_and_an_account_of_one_name_are_one_person(
 def test_nobody_approves_with_a_key_what_the_account_made(district: Ledger) -> None:
     put(district, OCT, {"M1": 1_100_500}, seq=3)
     run = opened(district)
-    made = make_version(district, run, BY, who("command:an")).version
+    version = made(district, run, "command:an")
     with refused("own_work"):
-        approve_run(district, run, made.sha256, BY, who("an"))
-    approve_run(district, run, made.sha256, BY, who("bình"))
+        approve_run(district, run, version.sha256, BY, who("an"))
+    approve_run(district, run, version.sha256, BY, who("bình"))
 
 
 def test_who_read_a_display_after_the_billing_instant_had_a_hand_in_it(district: Ledger) -> None:
@@ -80,15 +79,15 @@ def test_who_read_a_display_after_the_billing_instant_had_a_hand_in_it(district:
     )
     enter_index(district, by_hand, NOW)
     run = opened(district)
-    made = make_version(district, run, BY, who("an")).version
+    version = made(district, run)
     with refused("own_work"):
-        approve_run(district, run, made.sha256, BY, who("bình"))
+        approve_run(district, run, version.sha256, BY, who("bình"))
 
 
 def test_what_is_left_out_after_the_version_was_made_is_not_billed(district: Ledger) -> None:
     put(district, OCT, {"M1": 1_100_500}, seq=3)
     run = opened(district)
-    first = make_version(district, run, BY, who("an")).version
+    first = made(district, run)
     exclude_point(district, run, "T1/a", who("cường"), include=False)
     with refused("changed_meanwhile"):
         approve_run(district, run, first.sha256, BY, who("bình"))
@@ -98,7 +97,7 @@ def test_what_is_left_out_after_the_version_was_made_is_not_billed(district: Led
     exclude_point(district, run, "T1/a", who("cường"), include=False)
     with refused("changed_meanwhile"):
         export_run(district, run, BY, who("an"))
-    second = make_version(district, run, BY, who("an")).version
+    second = made(district, run)
     exclude_point(district, run, "T1/a", who("cường"), include=True)
     with refused("changed_meanwhile"):
         approve_run(district, run, second.sha256, BY, who("bình"))
@@ -118,13 +117,13 @@ def test_who_wrote_an_exchange_into_the_registry_had_a_hand_in_it(
     import_registry(district, folder, "command:bình", NOW, zone=ZONE)
     put(district, OCT, {"M3": 40_000}, seq=3)
     run = opened(district)
-    made = make_version(district, run, BY, who("an")).version
+    version = made(district, run)
     with refused("own_work"):
-        approve_run(district, run, made.sha256, BY, who("bình"))
+        approve_run(district, run, version.sha256, BY, who("bình"))
     # Who brought in the rest of the registry is nobody's editor for it.
     exclude_point(district, run, "T1/a", who("an"), include=False)
-    made = make_version(district, run, BY, who("an")).version
-    approve_run(district, run, made.sha256, BY, who("bình"))
+    version = made(district, run)
+    approve_run(district, run, version.sha256, BY, who("bình"))
 
 
 @pytest.mark.parametrize("written", ["2026-09-10", "2026-09-25"])
@@ -139,9 +138,9 @@ def test_who_wrote_an_exchange_before_it_was_made_had_a_hand_in_it(
     put(district, midnight("2026-10-01"), {"M1": 1_050_000}, seq=3)
     put(district, OCT, {"M3": 40_000}, seq=4)
     run = opened(district)
-    made = make_version(district, run, BY, who("an")).version
+    version = made(district, run)
     with refused("own_work"):
-        approve_run(district, run, made.sha256, BY, who("bình"))
+        approve_run(district, run, version.sha256, BY, who("bình"))
     assert "command:bình" not in editors(district, {"T1/a"}, OCT, NOV)
     assert "command:bình" not in editors(district, {"T1/b"}, SEP, OCT)
 
@@ -153,9 +152,9 @@ def test_who_wrote_a_multiplier_before_it_was_in_force_had_a_hand_in_it(district
     change_rows(district, wanted, By("bình", midnight("2026-09-10"), ZONE))
     put(district, midnight("2026-10-01"), {"M2": 5_100_000}, seq=4)
     run = opened(district)
-    made = make_version(district, run, BY, who("an")).version
+    version = made(district, run)
     with refused("own_work"):
-        approve_run(district, run, made.sha256, BY, who("bình"))
+        approve_run(district, run, version.sha256, BY, who("bình"))
 
 
 def test_the_index_of_a_removal_is_one_of_the_period_that_ends_with_it(
