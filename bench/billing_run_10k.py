@@ -78,6 +78,7 @@ def _bill(ledger: Ledger, first: int, last: int) -> float:
     seconds = time.perf_counter() - started
     assert version.line_count == STATIONS * METERS
     accept_exceptions(ledger, head.run, Cause.NOT_VALIDATED, clerk)
+    accept_exceptions(ledger, head.run, Cause.FIRST, clerk)
     approve_run(ledger, head.run, version.sha256, by, manager)
-    export_run(ledger, head.run, clerk)
+    export_run(ledger, head.run, by, clerk)
     return seconds

@@ -108,8 +108,9 @@ def _export(ledger: Ledger, first: date, last: date) -> str:
     )
     version = make_version(ledger, head.run, by, clerk).version
     accept_exceptions(ledger, head.run, Cause.NOT_VALIDATED, clerk)
+    accept_exceptions(ledger, head.run, Cause.FIRST, clerk)
     approve_run(ledger, head.run, version.sha256, by, manager)
-    export_run(ledger, head.run, clerk)
+    export_run(ledger, head.run, by, clerk)
     return head.run
 
 

@@ -73,6 +73,7 @@ def _approved(ledger: Ledger) -> tuple[str, int]:
     )
     version = make_version(ledger, head.run, billed_by, clerk).version
     accept_exceptions(ledger, head.run, Cause.NOT_VALIDATED, clerk)
+    accept_exceptions(ledger, head.run, Cause.FIRST, clerk)
     approve_run(ledger, head.run, version.sha256, billed_by, manager)
     return head.run, version.line_count
 

@@ -40,6 +40,13 @@ ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; kept for
 # Lines of a kind that are printed one by one.
 SHOWN = 20
 
+# What an amount was compared with, in words.
+_REFERENCES = {
+    Reference.PERIOD: "before",
+    Reference.YEAR: "a year before",
+    Reference.INSTALLATION: "since its installation",
+}
+
 
 @app.command("open")
 def open_(  # noqa: PLR0913  one parameter per option
@@ -160,7 +167,7 @@ def exceptions_(
     if not found:
         typer.echo("no exceptions")
     for one in [one for one in found if one.cause is cause]:
-        reference = "a year before" if one.reference is Reference.YEAR else "before"
+        reference = "before" if one.reference is None else _REFERENCES[one.reference]
         before = "" if one.before is None else f" {reference} {_amount(one.before, one.register)}"
         billed = "none" if one.billed is None else _amount(one.billed, one.register)
         typer.echo(f"  {one.point} {one.register} {billed}{before} {one.detail}".rstrip())
@@ -253,9 +260,9 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the CSV goes.")],
 ) -> None:
     """Close the run and write its lines. Once exported it never changes; again: the same file."""
-    with configured(config) as (ledger, _):
+    with configured(config) as (ledger, settings):
         view = billing_runs.view_run(ledger, run)
-        done = view.export or billing_runs.export_run(ledger, run, acting())
+        done = view.export or billing_runs.export_run(ledger, run, billed_by(settings), acting())
         data = b"".join(run_csv(billing_runs.version_lines(ledger, run, done.version)))
     try:
         write_file([data], output)

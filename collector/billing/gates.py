@@ -28,6 +28,9 @@ class Cause(StrEnum):
     VERY_HIGH = "very_high"
     EXTREME = "extreme"
     FROM_NOTHING = "from_nothing"
+    FIRST = (
+        "first"  # billed for the first time, and nothing says whether its opening index is right
+    )
     STOPPED = "stopped"
     FINDING = "finding"
     ZERO_MARK = "zero_mark"
@@ -41,6 +44,7 @@ class Reference(StrEnum):
 
     PERIOD = "period"  # what was billed last
     YEAR = "year"  # the period that ended a year before
+    INSTALLATION = "installation"  # what the meter counted from there to its first opening index
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ BLOCKING = frozenset(
         Cause.NO_CONSUMPTION,
         Cause.EXTREME,
         Cause.FROM_NOTHING,
+        Cause.FIRST,
         Cause.CORRECTED,
         Cause.FINDING,
         Cause.ZERO_MARK,
@@ -140,11 +145,13 @@ def exceptions(
     limits: GateLimits = DEFAULT_LIMITS,
     year_before: Iterable[RunLine] = (),
     marks: Mapping[str, str] | None = None,
+    installed: Mapping[tuple[str, str], tuple[int, int]] | None = None,
 ) -> list[RunException]:
     """The exceptions among `lines`, by point and register.
 
     `before` is what was exported last, `year_before` what of the period that ended a year ago.
-    `marks` are what readers found, by point.
+    `marks` are what readers found, by point. `installed` is for points without a bill before: Wh
+    from installation to opening index, and over how many hours.
     """
     found = [one for one in map(_of_line, lines) if one is not None]
     earlier, year = _by_register(before), _by_register(year_before)
@@ -154,9 +161,18 @@ def exceptions(
         mark = (marks or {}).get(key[0], "")
         if mark in ZERO_MARKS and billed > 0:
             found.append(RunException(*key, Cause.ZERO_MARK, True, billed, None, mark))
-        worst = _worst((billed, hours), earlier.get(key), year.get(key), limits)
+        before_that, last = earlier.get(key), Reference.PERIOD
+        if before_that is None and key not in year:
+            before_that, last = (installed or {}).get(key), Reference.INSTALLATION
+            if before_that is None or before_that[0] < 0:
+                # An opening index below the one of the installation compares with nothing.
+                detail = "" if before_that is None else f"{-before_that[0]} Wh below installation"
+                found.append(RunException(*key, Cause.FIRST, True, billed, None, detail))
+                continue
+        worst = _worst((billed, hours), before_that, year.get(key), limits)
         if worst is not None:
             cause, reference, then = worst
+            reference = last if reference is Reference.PERIOD else reference
             blocks = cause in BLOCKING
             found.append(RunException(*key, cause, blocks, billed, then, reference=reference))
     found.sort(key=lambda one: (one.point, one.register, one.cause))

@@ -283,7 +283,8 @@ def export(
     """Close the run: its approved version is what was billed."""
 
     def exported() -> str:
-        billing_runs.export_run(context.ledger, run, _acting(operator, context))
+        by = context.rules.billed
+        billing_runs.export_run(context.ledger, run, by, _acting(operator, context))
         return f"/runs/{run}"
 
     check_form(request, operator, Scope.SNAPSHOT, form.form_token)

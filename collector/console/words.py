@@ -71,6 +71,9 @@ _CODES = {
         "out a point, put in an index, decided a finding, or changed the registry of its period."
     ),
     "exceptions_open": _("Exceptions are not decided yet. Accept them, or leave their points out."),
+    "approval_fell": _(
+        "What was approved has changed since. Another person must approve it again."
+    ),
     "not_approved": _("The latest version is not approved yet. Another person must approve it."),
     "basis_changed": _("Another run was exported since. Make a version again."),
     "changed_meanwhile": _(
@@ -117,15 +120,19 @@ _CAUSES = {
     Cause.VERY_HIGH: _("very high"),
     Cause.EXTREME: _("extremely high"),
     Cause.FROM_NOTHING: _("from next to nothing to a lot"),
+    Cause.FIRST: _("billed for the first time, from an opening index that nothing confirms"),
     Cause.STOPPED: _("nothing was used any more"),
     Cause.FINDING: _("a finding is not decided"),
     Cause.ZERO_MARK: _("the reader's mark says nothing was used, the meter counted"),
     Cause.PUT_IN: _("an edit or an estimate was put in"),
+    Cause.NOT_VALIDATED: _("days of it were not validated as they are now"),
+    Cause.NO_BILL: _("these days are no period of its book: it has no bill"),
 }
 
 _REFERENCES = {
     Reference.PERIOD: _("period before"),
     Reference.YEAR: _("a year before"),
+    Reference.INSTALLATION: _("since its installation"),
 }
 
 _ACTS = {

@@ -106,6 +106,21 @@ class AuditRepository:
         )
         return [AuditEntry(*row[:4], json.loads(row.detail)) for row in rows]
 
+    def mentioning(self, actions: Collection[str], name: str) -> list[AuditEntry]:
+        """The entries of some actions whose detail has a field of this name, oldest first.
+
+        Few have it; reading all that was ever done to find them would take seconds.
+        """
+        c = audit.c
+        # Quotes within a text are escaped in JSON: only a name stands like this.
+        field = f'"{name}":'
+        rows = self._connection.execute(
+            select(c.at, c.actor, c.action, c.subject, c.detail)
+            .where(c.action.in_(sorted(actions)), c.detail.contains(field, autoescape=True))
+            .order_by(c.sequence)
+        )
+        return [AuditEntry(*row[:4], json.loads(row.detail)) for row in rows]
+
     def of_subject(self, action: str, subject: str) -> AuditEntry | None:
         """The newest entry of an action on just this; it looks from the end of the trail."""
         c = audit.c

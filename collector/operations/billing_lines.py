@@ -27,12 +27,13 @@ from collector.billing.values import LineQuality
 from collector.civil import civil_day, day_start, format_instant
 from collector.errors import Conflict, InvalidRequest
 from collector.ledger import UnitOfWork
-from collector.operations.daily import DAY, meter_days
+from collector.ledger.findings import ManualKind
+from collector.operations.daily import DAY, gives_way, meter_days
 from collector.operations.indices import BILLING_WINDOW
 from collector.registry.asking import just_before, points_at_station, points_of_book
 from collector.registry.values import Installation, Registry
 from collector.vee.limits import LimitsBook
-from collector.vee.reads import Origin
+from collector.vee.reads import Origin, Read
 from contract.registers import IMPORT_ACTIVE
 
 # How far back exported periods are compared with what is known today.
@@ -338,11 +339,19 @@ class _Standings:
     def _take_nearest(self, boundary: Boundary, row: Installation) -> None:
         point, installed_at, at = boundary
         of_boundary = self.found.setdefault(boundary, {})
+        then: dict[str, list[Read]] = {}
         for read in self._uow.index_reads.nearest(at, BILLING_WINDOW, meter=row.meter):
             if (read.point, read.installed_at) == (point, installed_at):
                 quality = LineQuality.ACTUAL if read.actual else LineQuality.SUBSTITUTED
                 of_boundary[read.register] = Standing(read.value, read.at, quality)
-        for one in self._uow.manual_indices.standing([row.meter], at, at):
-            if one.value is not None:
+                if read.actual:
+                    then.setdefault(read.register, []).append(Read(read.at, read.value, at))
+        entered = self._uow.manual_indices.standing([row.meter], at, at)
+        # What a person read there goes before an estimate, whichever was put in first.
+        for one in sorted(entered, key=lambda one: one.kind is not ManualKind.HAND):
+            if one.value is not None and not gives_way(one, then.get(one.register, ())):
+                if one.kind is ManualKind.HAND:
+                    by_hand = Read(at, one.value, at, origin=Origin.HAND)
+                    then.setdefault(one.register, []).append(by_hand)
                 quality = _QUALITY[Origin(one.kind.value)]
                 of_boundary[one.register] = Standing(one.value, at, quality)

@@ -30,6 +30,8 @@ from collector.operations.billing_lines import (
 from collector.operations.demands import Counted, demands_hash, period_demands
 from collector.operations.registry import unknown_station
 from collector.operations.registry_history import unknown_book
+from collector.operations.run_approval import ACTION as APPROVE_ACTION
+from collector.operations.run_approval import refuse_seen_otherwise, run_editors, seen_of
 from collector.operations.run_decisions import accept_exceptions, family_of, run_exceptions
 from collector.operations.run_facts import (
     Acting,
@@ -40,7 +42,6 @@ from collector.operations.run_facts import (
     refuse_exported,
     refuse_left_out,
     refuse_open,
-    registry_editors,
     run_head,
 )
 from collector.operations.snapshots import check_period
@@ -182,13 +183,16 @@ def make_version(ledger: Ledger, run: str, by: BilledBy, by_whom: Acting) -> Mad
         head = run_head(uow, run)
         refuse_exported(uow, head)
         versions = uow.billing_runs.versions(run)
-        lines, chain = billed_lines(uow, head, _excluded(uow.billing_runs.acts(run)), by)
+        excluded = _excluded(uow.billing_runs.acts(run))
+        lines, chain = billed_lines(uow, head, excluded, by)
         latest = versions[-1] if versions else None
         known = [] if latest is None else uow.billing_runs.lines(run, latest.version)
         before = latest if latest is not None else uow.billing_runs.exported_last(head)
         demands = period_demands(uow, _counted(lines))
     basis = basis_hash(chain)
     if latest is not None and known == lines and latest.basis_sha256 == basis:
+        with ledger.read() as uow:
+            _refuse_held_meanwhile(uow, run, excluded)
         return Made(latest, is_new=False, changes=[])
     number = 1 if latest is None else latest.version + 1
     previous = None if before is None else before.sha256
@@ -208,6 +212,7 @@ def make_version(ledger: Ledger, run: str, by: BilledBy, by_whom: Acting) -> Mad
         refuse_exported(uow, head)
         if uow.billing_runs.versions(run) != versions:
             raise _changed_meanwhile(run)
+        _refuse_held_meanwhile(uow, run, excluded)
         uow.billing_runs.add_version(version, lines)
         detail: dict[str, Any] = {"version": number, "sha256": version.sha256, "lines": len(lines)}
         if demands:
@@ -262,12 +267,9 @@ def approve_run(
             )
         lines = uow.billing_runs.lines(run, version.version)
         refuse_left_out(_excluded(uow.billing_runs.acts(run)), lines, version)
-        refuse_open(uow, exceptions_of(uow, head, lines, by), version)
-        since = min((line.from_at for line in lines), default=head.from_at)
-        editors = uow.billing_runs.editors(head, {line.point for line in lines}, since)
-        counted = {line.point for line in lines if line.kind is not LineKind.HELD}
-        editors |= registry_editors(uow, counted, since, head.to_at)
-        if had_a_hand(actor, editors):
+        found = exceptions_of(uow, head, lines, by)
+        refuse_open(uow, found, version)
+        if had_a_hand(actor, run_editors(uow, head, lines)):
             raise Conflict(
                 f"{actor!r} had a hand in this run",
                 hint="another person approves: neither who made a version or accepted exceptions, "
@@ -278,14 +280,16 @@ def approve_run(
             Act(run, version.version, ActKind.APPROVE, actor, now, sha256, reason)
         )
         detail = {"version": version.version, "sha256": sha256, "reason": reason}
-        uow.audit.add(AuditEntry(now, actor, "billing.approve", run, detail))
+        detail |= seen_of(uow, head, lines, found)
+        uow.audit.add(AuditEntry(now, actor, APPROVE_ACTION, run, detail))
     return version
 
 
-def export_run(ledger: Ledger, run: str, by_whom: Acting) -> Export:
+def export_run(ledger: Ledger, run: str, by: BilledBy, by_whom: Acting) -> Export:
     """Close the run: its approved version is what was billed, for ever. Raises NotFound, Conflict.
 
-    The version must rest on what has been exported by now.
+    The version must rest on what has been exported by now, and could be approved now as it was
+    then: by who approved it, over the same exceptions, marks and decisions.
     """
     actor, now = by_whom.actor, by_whom.now
     with ledger.begin() as uow:
@@ -300,7 +304,8 @@ def export_run(ledger: Ledger, run: str, by_whom: Acting) -> Export:
                 hint=f"songlo collector billing approve {run} {version.sha256}",
                 code="not_approved",
             )
-        refuse_left_out(_excluded(acts), uow.billing_runs.lines(run, version.version), version)
+        lines = uow.billing_runs.lines(run, version.version)
+        refuse_left_out(_excluded(acts), lines, version)
         chain = chain_now(uow, head)
         if basis_hash(chain) != version.basis_sha256:
             raise Conflict(
@@ -308,6 +313,10 @@ def export_run(ledger: Ledger, run: str, by_whom: Acting) -> Export:
                 hint=f"songlo collector billing make {run}",
                 code="basis_changed",
             )
+        found = exceptions_of(uow, head, lines, by)
+        refuse_open(uow, found, version)
+        seen = seen_of(uow, head, lines, found)
+        refuse_seen_otherwise(uow, version, seen, run_editors(uow, head, lines))
         export = Export(run, version.version, version.sha256, now, actor)
         uow.billing_runs.add_export(export)
         detail = {"version": version.version, "sha256": version.sha256}
@@ -461,6 +470,17 @@ def _view(uow: UnitOfWork, head: RunHead) -> RunView:
     export = uow.billing_runs.export_of(head.run)
     state = _state(versions[-1] if versions else None, acts, export)
     return RunView(head, state, versions, acts, export, _excluded(acts))
+
+
+def _refuse_held_meanwhile(uow: UnitOfWork, run: str, excluded: Collection[str]) -> None:
+    """Raises Conflict where points were left out or taken in while a version was worked out."""
+    differ = sorted(set(_excluded(uow.billing_runs.acts(run))) ^ set(excluded))
+    if differ:
+        raise Conflict(
+            f"{len(differ)} points were left out or taken in meanwhile, {differ[0]} among them",
+            hint=f"make it again: songlo collector billing make {run}",
+            code="changed_meanwhile",
+        )
 
 
 def _changed_meanwhile(run: str) -> Conflict:

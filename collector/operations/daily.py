@@ -23,6 +23,8 @@ DAY = timedelta(days=1)
 _BEFORE = WIDE_MAX + ZERO_LOOKBACK
 _AFTER = WIDE_MAX
 
+_BY_HAND = frozenset({Origin.SPOT, Origin.HAND})
+
 _KIND_ORIGIN = {
     ManualKind.HAND: Origin.HAND,
     ManualKind.EDIT: Origin.EDIT,
@@ -156,13 +158,14 @@ def _choose(
                 inside = [one for one in inside if one.at != at]
                 inside.append(Read(at, indices[register], at, origin=Origin.SPOT))
         fixed: dict[datetime, DailyIndex] = {}
-        for one in manual:
+        # What a person read at the very instant is a read that an estimate may give way to.
+        for one in sorted(manual, key=lambda one: one.kind is not ManualKind.HAND):
             if one.register != register or one.value is None or not belongs(row, one.at):
                 continue
             if one.kind is ManualKind.HAND:
                 inside = [read for read in inside if read.at != one.at]
                 inside.append(Read(one.at, one.value, one.at, origin=Origin.HAND))
-            elif not _came_late(one, inside):
+            elif not gives_way(one, inside):
                 fixed[one.at] = DailyIndex(one.at, one.value, one.at, _KIND_ORIGIN[one.kind])
         of_meter.reads[register] = sorted(inside)
         of_meter.outside[register] = sorted(outside)
@@ -171,16 +174,21 @@ def _choose(
         )
 
 
-def _came_late(one: ManualIndex, reads: Sequence[Read]) -> bool:
-    """Whether an index was estimated because none had come, and the due read is here by now.
+def gives_way(one: ManualIndex, reads: Iterable[Read]) -> bool:
+    """Whether an index was estimated because none had come, and the read of then is here by now.
 
-    An estimate stands for what nobody read; where it was put in place of a read that was not
-    believed (`original_value`), and where a person edited, what people decided stands.
+    That is the read due at that instant, or what a person read or wrote down then: of a person a
+    zero is believed too. An estimate stands for what nobody read; where it was put in place of a
+    read that was not believed (`original_value`), and where a person edited, what people decided
+    stands.
     """
     return (
         one.kind is ManualKind.ESTIMATE
         and one.original_value is None
-        and any(read.slot == one.at and not read.unsure and read.value > 0 for read in reads)
+        and any(
+            read.slot == one.at and not read.unsure and (read.value > 0 or read.origin in _BY_HAND)
+            for read in reads
+        )
     )
 
 

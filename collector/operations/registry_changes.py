@@ -23,6 +23,7 @@ from collector.ledger.registry_rows import began_column, can_filter
 from collector.operations.registry_import import load, plan
 from collector.operations.registry_writing import (
     Touched,
+    ahead_says,
     changed_rows,
     heard,
     new_rows,
@@ -246,6 +247,7 @@ def change_rows(ledger: Ledger, wanted: Wanted, by: By, once: Once | None = None
             "changed": changed_rows(changes, stored, by.zone),
             "counts": _counts(done),
             "touched": None if follows is None else follows.says(),
+            **ahead_says(changes, stored, by.now),
         }
         uow.audit.add(AuditEntry(by.now, by.actor, ACTION, change, detail))
         return replace(done, tag=_tag_now(uow, wanted, by))

@@ -21,6 +21,7 @@ from collector.operations.registry_workbook import WORKBOOK_SUFFIX, read_workboo
 from collector.operations.registry_writing import (
     NAMED_MAX,
     Touched,
+    ahead_says,
     capped,
     changed_rows,
     heard,
@@ -116,6 +117,7 @@ def import_registry(  # noqa: PLR0913  one parameter per fact
             report = _report(changes, follows, written=True, sheets=is_workbook)
             detail = _detail(report, changes, source.name, correction)
             detail = capped(changed_rows(changes, stored, zone), detail)
+            detail |= ahead_says(changes, stored, now)
             uow.audit.add(AuditEntry(now, actor, ACTION, subject, detail))
             return report
         # What was not done may be sent again, with the same token.

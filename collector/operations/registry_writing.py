@@ -13,7 +13,7 @@ from collector.civil import format_instant, parse_instant
 from collector.ledger import UnitOfWork
 from collector.registry.contract_values import PERSONAL_FACTS, ContractRegistry
 from collector.registry.planning import RegistryChanges
-from collector.registry.reach import reach
+from collector.registry.reach import ahead, reach
 from collector.registry.rows import PERSONAL, REPLACED, Row, key_of, show_row, stored_key_of
 from collector.registry.values import Registry
 
@@ -23,6 +23,10 @@ NAMED_MAX = 1_000
 
 # Points and runs that an entry, or an answer, names of those that a change touches.
 TOUCHED_MAX = 100
+
+# Instants to come that an entry names each by itself; those after them are told as one span, which
+# counts for all points.
+AHEAD_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,60 @@ def touched(
         resting.exported_runs[:TOUCHED_MAX],
         resting.snapshots,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a change says of a time to come, by the first and last instant of which it says it.
+
+    Of points the first hundred are named; `point_count` is of all.
+    """
+
+    from_at: datetime
+    to_at: datetime
+    points: tuple[str, ...]
+    point_count: int
+
+
+def ahead_says(
+    changes: RegistryChanges, stored: tuple[Registry, ContractRegistry], now: datetime
+) -> dict[str, object]:
+    """What these changes say of the time to come, for the audit trail; nothing where they do not.
+
+    Nothing counts otherwise by it when it is written; when the time has come, who wrote it had a
+    hand in what is billed of it.
+    """
+    found = sorted(ahead(changes, *stored, now).items())
+    rows = [
+        Ahead(at, at, tuple(sorted(points)[:TOUCHED_MAX]), len(points))
+        for at, points in found[:AHEAD_MAX]
+    ]
+    if later := found[AHEAD_MAX:]:
+        count = len(set().union(*(points for _, points in later)))
+        rows.append(Ahead(later[0][0], later[-1][0], (), count))
+    said = [
+        {
+            "from_at": format_instant(row.from_at),
+            "to_at": format_instant(row.to_at),
+            "points": list(row.points),
+            "point_count": row.point_count,
+        }
+        for row in rows
+    ]
+    return {"ahead": said} if said else {}
+
+
+def heard_ahead(detail: Mapping[str, Any]) -> list[Ahead]:
+    """What a change said of a time to come, from what the audit trail says of it."""
+    return [
+        Ahead(
+            parse_instant(row["from_at"], "UTC"),
+            parse_instant(row["to_at"], "UTC"),
+            tuple(row["points"]),
+            row["point_count"],
+        )
+        for row in detail.get("ahead", ())
+    ]
 
 
 def write(

@@ -32,6 +32,7 @@ from collector.operations.export_selection import (
     selected_points,
 )
 from collector.operations.exports import By, Hashed, Named, pieces_of, recorded
+from collector.operations.run_approval import refuse_marked_since
 
 # Lines that are fetched at once while a file is made.
 PAGE_LINES = 5_000
@@ -211,6 +212,9 @@ def _source(ledger: Ledger, run: str, wanted: Selection) -> _Source:
     number = view.versions[-1].version if view.export is None else view.export.version
     (version,) = (one for one in view.versions if one.version == number)
     with ledger.read() as uow:
+        if view.export is None:
+            # Its files say marks, and a run that is exported takes no more of them.
+            refuse_marked_since(uow, version)
         points = selected_points(uow, wanted, view.head.to_at)
     source = _Source(ledger, view.head, version, view.state, wanted, points)
     if points is not None:

@@ -13,16 +13,18 @@ from collector.billing.run_values import LineKind, RunHead, RunLine, VersionHead
 from collector.errors import Conflict, InvalidRequest, NotFound
 from collector.ledger import UnitOfWork
 from collector.ledger.billing_runs import ActKind
+from collector.ledger.findings import StoredFinding
 from collector.operations import registry_changes, registry_import
 from collector.operations.billing_lines import BilledBy, points_of, put_in
-from collector.operations.registry_writing import heard
+from collector.operations.registry_writing import heard, heard_ahead
+from collector.operations.run_references import since_installed
 from collector.operations.validated import not_validated
 from collector.operations.without_bill import without_bill
 from collector.vee.values import Severity
 
 REASON_CHARS_MAX = 500
 
-# What says how somebody acted, and not who: an account's commands, and once the keys of the API.
+# What says how somebody acted, and not who: an account's commands, and in old rows the API's keys.
 _WAYS = ("command:", "key:")
 
 _REGISTRY_ACTIONS = (registry_changes.ACTION, registry_import.ACTION)
@@ -72,10 +74,19 @@ def registry_editors(
 ) -> set[str]:
     """Who wrote into the registry, from `since` on, what of these points counts in the period.
 
-    An exchange has two indices, a multiplier is a factor of every kWh, terms are of every đồng.
-    Where a change touched more points than are named, it counts as one of them.
+    So does who wrote before `since` what begins or ends in the period. An exchange has two indices,
+    a multiplier is a factor of every kWh, terms are of every đồng. Where a change touched more
+    points than are named, it counts as one of them.
     """
     found = set()
+    for entry in uow.audit.mentioning(_REGISTRY_ACTIONS, "ahead"):
+        for one in heard_ahead(entry.detail):
+            if (
+                one.from_at < until
+                and one.to_at >= since
+                and (one.point_count > len(one.points) or not points.isdisjoint(one.points))
+            ):
+                found.add(entry.actor)
     for entry in uow.audit.since(_REGISTRY_ACTIONS, since):
         follows = heard(entry.detail.get("touched"))
         if (
@@ -141,9 +152,7 @@ def exceptions_of(
     uow: UnitOfWork, head: RunHead, lines: Sequence[RunLine], by: BilledBy
 ) -> list[RunException]:
     """What somebody must look at in a version's lines."""
-    # What was found of a point that is left out holds nobody back: nothing of it is billed.
     points = {line.point for line in lines if line.kind is not LineKind.HELD}
-    since = min((line.from_at for line in lines), default=head.from_at)
     closings = uow.billing_runs.closings(points_of(uow, head))
     last = {(one.run, one.line.point) for one in closings}
     before = [
@@ -155,20 +164,14 @@ def exceptions_of(
     ]
     a_year_ago = head.to_at - _YEAR
     year = uow.billing_runs.ended_between(points, a_year_ago - _YEAR_OFF, a_year_ago + _YEAR_OFF)
-    found = exceptions(lines, before, by.gate, year, uow.billing_runs.marks(head.run))
+    installed = since_installed(uow, lines, before)
+    found = exceptions(lines, before, by.gate, year, uow.billing_runs.marks(head.run), installed)
     found += put_in(uow, lines)
     found += not_validated(uow, lines, head, by.zone)
     found += without_bill(uow, lines, head, by.zone)
-    # A closing index is read some time after its instant: what was found of that read counts too.
-    last_read: dict[str, datetime] = {}
-    for line in lines:
-        read_at = max(line.read_to_at or head.to_at, head.to_at)
-        last_read[line.point] = max(last_read.get(line.point, head.to_at), read_at)
-    until = max(last_read.values(), default=head.to_at)
-    for stored in uow.findings.of_points(points, since, until):
+    for stored in blocking_findings(uow, head, lines):
         of_read = stored.finding
-        is_within = of_read.to_at <= last_read[of_read.point]
-        if stored.open and is_within and of_read.severity is Severity.BLOCK:
+        if stored.open:
             found.append(
                 RunException(
                     of_read.point,
@@ -179,6 +182,27 @@ def exceptions_of(
                 )
             )
     return found
+
+
+def blocking_findings(
+    uow: UnitOfWork, head: RunHead, lines: Sequence[RunLine]
+) -> list[StoredFinding]:
+    """The findings of severity *block* of the reads that lines rest on, decided or not."""
+    # What was found of a point that is left out holds nobody back: nothing of it is billed.
+    points = {line.point for line in lines if line.kind is not LineKind.HELD}
+    since = min((line.from_at for line in lines), default=head.from_at)
+    # A closing index is read some time after its instant: what was found of that read counts too.
+    last_read: dict[str, datetime] = {}
+    for line in lines:
+        read_at = max(line.read_to_at or head.to_at, head.to_at)
+        last_read[line.point] = max(last_read.get(line.point, head.to_at), read_at)
+    until = max(last_read.values(), default=head.to_at)
+    return [
+        stored
+        for stored in uow.findings.of_points(points, since, until)
+        if stored.finding.severity is Severity.BLOCK
+        and stored.finding.to_at <= last_read[stored.finding.point]
+    ]
 
 
 def undecided(

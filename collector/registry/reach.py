@@ -59,6 +59,22 @@ def reach(
     )
 
 
+def ahead(
+    changes: RegistryChanges, stored: Registry, contracts: ContractRegistry, now: datetime
+) -> dict[datetime, set[str]]:
+    """What the changes say of the time to come: the points, by the instant, `now` or later.
+
+    Where a change ends, the instant is the last before its end: the index of a removal is one of
+    the period that ends just then.
+    """
+    found: dict[datetime, set[str]] = {}
+    for point, from_at, to_at in _stretches(changes, stored, contracts):
+        for at in (from_at, None if to_at is None else to_at - _INSTANT):
+            if at is not None and at >= now:
+                found.setdefault(at, set()).add(point)
+    return found
+
+
 _Stretch = tuple[str, datetime, datetime | None]
 
 
@@ -69,7 +85,9 @@ def _stretches(
         yield place.point, place.installed_at, place.removed_at
     for place in changes.closed:
         assert place.removed_at is not None
-        yield place.point, place.removed_at, None
+        # The index of a removal is one of the period that ends just then.
+        begins = place.removed_at - _INSTANT if place.removal_indices else place.removed_at
+        yield place.point, begins, None
     for one in changes.contracts:
         yield one.point, one.from_at, one.to_at
     for one in changes.closed_contracts:

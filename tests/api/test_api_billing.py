@@ -90,13 +90,21 @@ class Asking:
         assert answer.json()["hint"]
 
 
+def why(text: str = "a test", **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"reason": text, **more}
+
+
+def answered(ask: Asking, run: str, key: str = CLERK) -> None:
+    """The run's days are validated, and somebody has looked at those who are billed for the first
+    time."""
+    ask.post(f"{run}/validation")
+    body = why("the displays were looked at", verdict="accept", causes=["first"])
+    assert ask.post(f"{run}/decisions", body, key=key)["decided_count"] > 0
+
+
 @pytest.fixture
 def ask(client: httpx.Client, desk: World) -> Asking:
     return Asking(client, desk)
-
-
-def why(text: str = "a test", **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    return {"reason": text, **more}
 
 
 def test_a_run_from_the_draft_to_the_file(ask: Asking, desk: World) -> None:
@@ -119,13 +127,17 @@ def test_a_run_from_the_draft_to_the_file(ask: Asking, desk: World) -> None:
     assert [(one["point"], one["blocks"], one["detail"]) for one in found] == [
         (point, True, "31 days: 2026-05-20 to 2026-06-19") for point in ("T1/a", "T1/a1", "T1/b")
     ]
+    told = ask.get(f"{run}/exceptions", cause="first").json()["exceptions"]
+    assert {one["blocks"] for one in told} == {True}
     seen = {"sha256": made["version"]["sha256"]}
     ask.refused(f"{run}/approval", seen, "exceptions_open", key=MANAGER)
     ask.refused(f"{run}/validation", None, "forbidden", key=MANAGER, status=403)
     (looked_at,) = ask.post(f"{run}/validation")["validated"]
     assert (looked_at["first_day"], looked_at["last_day"]) == ("2026-05-20", "2026-06-19")
     assert (looked_at["meters"], looked_at["found_count"]) == (4, looked_at["new_count"])
-    assert ask.get(f"{run}/exceptions").json() == {"exceptions": [], "next": None}
+    answered(ask, run)
+    left = ask.get(f"{run}/exceptions", undecided=True).json()
+    assert left == {"exceptions": [], "next": None}
     ask.refused(f"{run}/approval", seen, "forbidden", status=403)
     ask.refused(f"{run}/export", None, "not_approved")
     ask.refused(f"{run}/approval", {"sha256": "0" * 64}, "hash_changed", key=MANAGER)
@@ -157,7 +169,7 @@ def exported(ask: Asking) -> str:
     """A run of June that is exported."""
     run = f"{RUNS}/{ask.post(RUNS, JUNE, status=201)['run']}"
     version = ask.post(f"{run}/versions", why(), status=201)["version"]
-    ask.post(f"{run}/validation")
+    answered(ask, run)
     ask.post(f"{run}/approval", {"sha256": version["sha256"]}, key=MANAGER)
     ask.post(f"{run}/export")
     return run
@@ -198,7 +210,7 @@ def test_who_made_it_does_not_approve_it(ask: Asking) -> None:
     run = f"{RUNS}/{opened['run']}"
     made = ask.post(f"{run}/versions", why(), key="both", status=201)
     seen = {"sha256": made["version"]["sha256"]}
-    ask.post(f"{run}/validation")
+    answered(ask, run, key="both")
     ask.refused(f"{run}/approval", seen, "own_work", key="both")
     ask.post(f"{run}/approval", seen, key=MANAGER)
     ask.post(f"{run}/export")
@@ -252,7 +264,7 @@ def test_exceptions_are_decided_one_by_one_and_in_bulk(ask: Asking, desk: World)
 def test_a_mark_that_says_zero_is_refused_where_the_meter_counted(ask: Asking, desk: World) -> None:
     run = f"{RUNS}/{ask.post(RUNS, JUNE, status=201)['run']}"
     version = ask.post(f"{run}/versions", why(), status=201)["version"]
-    ask.post(f"{run}/validation")
+    answered(ask, run)
     ask.refused(f"{run}/marks", why(point="T1/b", mark="D"), "mark_refused")
     ask.refused(f"{run}/marks", why(point="T1/b", mark="A"), "invalid_request", status=422)
     ask.refused(f"{run}/marks", why(point="T1/x", mark="K"), "not_found", status=404)
@@ -262,13 +274,25 @@ def test_a_mark_that_says_zero_is_refused_where_the_meter_counted(ask: Asking, d
         uow.billing_runs.add_mark(
             run.rsplit("/", maxsplit=1)[-1], "T1/b", "D", "clerk", desk.now, "cut"
         )
-    (one,) = ask.get(f"{run}/exceptions").json()["exceptions"]
+    (one,) = ask.get(f"{run}/exceptions", undecided=True).json()["exceptions"]
     assert (one["cause"], one["detail"], one["blocks"]) == ("zero_mark", "D", True)
     ask.refused(f"{run}/decisions", why(verdict="accept"), "invalid_request", status=422)
     seen = {"sha256": version["sha256"]}
     ask.refused(f"{run}/approval", seen, "exceptions_open", key=MANAGER)
     ask.post(f"{run}/marks", why(point="T1/b", mark=None), status=204)
     ask.post(f"{run}/approval", seen, key=MANAGER)
+
+
+def test_a_mark_after_the_approval_is_approved_before_the_run_is_closed(ask: Asking) -> None:
+    run = f"{RUNS}/{ask.post(RUNS, JUNE, status=201)['run']}"
+    seen = {"sha256": ask.post(f"{run}/versions", why(), status=201)["version"]["sha256"]}
+    answered(ask, run)
+    ask.post(f"{run}/approval", seen, key=MANAGER)
+    ask.post(f"{run}/marks", why(point="T1/b", mark="K"), status=204)
+    ask.refused(f"{run}/export", None, "approval_fell")
+    ask.get(f"{run}/cmis.xml", key=TAKER, status=409)
+    ask.post(f"{run}/approval", seen, key=MANAGER)
+    ask.post(f"{run}/export")
 
 
 def test_who_put_in_an_index_over_the_api_does_not_approve(ask: Asking, desk: World) -> None:
@@ -285,7 +309,7 @@ def test_who_put_in_an_index_over_the_api_does_not_approve(ask: Asking, desk: Wo
     ask.post("/v1/indices", why(**entered, at=at.isoformat()), key="reader", status=201)
     run = f"{RUNS}/{ask.post(RUNS, JUNE, status=201)['run']}"
     seen = {"sha256": ask.post(f"{run}/versions", why(), status=201)["version"]["sha256"]}
-    ask.post(f"{run}/validation")
+    answered(ask, run)
     ask.refused(f"{run}/approval", seen, "own_work", key="reader")
     ask.post(f"{run}/approval", seen, key=MANAGER)
 

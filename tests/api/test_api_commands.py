@@ -61,9 +61,13 @@ def test_a_command_is_sent_and_found_with_its_result(
     assert answer.status_code == 202
     sent = answer.json()
     command = broker.sent[-1]
-    assert (sent["id"], sent["state"], sent["issuer"]) == (command.id, "sent", "key:desk-key")
+    assert (sent["id"], sent["state"], sent["issuer"]) == (command.id, "sent", "desk-key")
     assert (command.kind, command.arguments.meters) == ("read", ["m1"])
     assert (command.expires_at - command.issued_at).total_seconds() == 90
+    with desk.ledger.read() as uow:
+        (entry,) = uow.audit.newest(1)
+    # As everything else that is done with this key: who sent commands is found by one name.
+    assert (entry.action, entry.actor) == ("command.send", "desk-key")
     location = answer.headers["Location"]
     assert client.get(location, headers=headers).json() == sent
     take_result(
@@ -72,7 +76,7 @@ def test_a_command_is_sent_and_found_with_its_result(
     with desk.ledger.begin() as uow:
         uow.delivery.add_events(
             [NewEvent(BatchKey(GATEWAY, EPOCH, 9_999), 0, NOW, "command", None, None,
-                      f"{command.id} read by key:desk-key: failed: 0 of 1")]
+                      f"{command.id} read by desk-key: failed: 0 of 1")]
         )  # fmt: skip
     found = client.get(location, headers=desk.headers("read")).json()
     assert found["state"] == "answered"

@@ -17,7 +17,17 @@ from collector.billing.rating.tariff_book import make_book
 from collector.config import load_config
 from collector.operations.billing_settings import default_rules
 from tests.api.server import client_of
-from tests.api.test_api_billing import BILLS, CLERK, JUNE, MANAGER, RUNS, Asking, office, why
+from tests.api.test_api_billing import (
+    BILLS,
+    CLERK,
+    JUNE,
+    MANAGER,
+    RUNS,
+    Asking,
+    answered,
+    office,
+    why,
+)
 from tests.api.world import ZONE, World
 
 MANY = 6
@@ -62,7 +72,7 @@ def test_a_hash_that_was_right_until_the_run_changed_is_refused(ask: Asking) -> 
     assert now["sha256"] != seen["sha256"]
     ask.refused(f"{run}/approval", {"sha256": seen["sha256"]}, "hash_changed", key=MANAGER)
     assert ask.get(run).json()["state"] == "draft"
-    ask.post(f"{run}/validation")
+    answered(ask, run)
     ask.post(f"{run}/approval", {"sha256": now["sha256"]}, key=MANAGER)
 
 
@@ -79,7 +89,7 @@ def test_days_without_a_price_have_no_bill_and_say_why(ask: Asking, desk: World)
     )
     run = f"{RUNS}/{ask.post(RUNS, JUNE, status=201)['run']}"
     version = ask.post(f"{run}/versions", why(), status=201)["version"]
-    ask.post(f"{run}/validation")
+    answered(ask, run)
     ask.post(f"{run}/approval", {"sha256": version["sha256"]}, key=MANAGER)
     ask.post(f"{run}/export")
     made = ask.post(f"{run}/bills", why(), status=201)

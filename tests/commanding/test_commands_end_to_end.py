@@ -200,7 +200,7 @@ async def test_commands_and_station_files_from_the_desk_to_the_meter(  # noqa: P
                 await asyncio.sleep(0.05)
         assert found["result"]["code"] == "done"  # type: ignore[index]  # JSON
         said = await running.run("command", "show", str(sent["id"]), "--gateway", GATEWAY)
-        assert f"{sent['id']} read by key:desk: done" in said
+        assert f"{sent['id']} read by desk: done" in said
         assert str(sent["id"]) in await running.run("command", "list", "--gateway", GATEWAY)
 
         # Without the identity for commands the broker passes nothing on.

@@ -7,12 +7,14 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from collector.api.app import create_app
+from collector.billing.gates import Cause
 from collector.intake.batch import Message
 from collector.intake.pipeline import Pipeline
 from collector.metrics import Metrics
 from collector.operations.billing_runs import (
     Acting,
     Scope,
+    accept_exceptions,
     approve_run,
     export_run,
     make_version,
@@ -21,6 +23,7 @@ from collector.operations.billing_runs import (
 from collector.operations.billing_settings import default_rules
 from collector.operations.keys import Scope as KeyScope
 from collector.operations.keys import add_key
+from collector.operations.run_validation import validate_run
 from collector.operations.vee import VeeRun, run_vee
 from collector.operations.vee_files import load_limits
 from contract.messages import Clock, EpochStatus, LineStatus, OutboxStatus, Status, encode
@@ -103,5 +106,7 @@ def _export_june(made: World) -> None:
         scope=Scope(book="A"),
     )
     version = make_version(made.ledger, head.run, by, clerk).version
+    validate_run(made.ledger, head.run, by, clerk)
+    accept_exceptions(made.ledger, head.run, Cause.FIRST, clerk)
     approve_run(made.ledger, head.run, version.sha256, by, chief)
-    export_run(made.ledger, head.run, clerk)
+    export_run(made.ledger, head.run, by, clerk)

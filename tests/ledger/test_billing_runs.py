@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from collector import cli_common
 from collector.billing.gates import Cause
-from collector.billing.run_values import LineKind, RunLine, RunState
+from collector.billing.run_values import LineKind, RunLine, RunState, VersionHead
 from collector.billing.values import LineQuality
 from collector.cli import app
 from collector.errors import CollectorError, Conflict, InvalidRequest, NotFound
@@ -77,11 +77,19 @@ def billed(lines: list[RunLine]) -> dict[tuple[str, str], int | None]:
 
 
 def finish(ledger: Ledger, run: str) -> None:
-    made = make_version(ledger, run, BY, who("an"))
+    version = make_version(ledger, run, BY, who("an")).version
     for cause in {one.cause for one in run_exceptions(ledger, run, BY) if one.blocks}:
         accept_exceptions(ledger, run, cause, who("an"))
-    approve_run(ledger, run, made.version.sha256, BY, who("bình"))
-    export_run(ledger, run, who("an"))
+    approve_run(ledger, run, version.sha256, BY, who("bình"))
+    export_run(ledger, run, BY, who("an"))
+
+
+def made(ledger: Ledger, run: str, actor: str = "an") -> VersionHead:
+    """A version that is validated, with a word for those who are billed for the first time."""
+    version = make_version(ledger, run, BY, who(actor)).version
+    validate_run(ledger, run, BY, who(actor))
+    accept_exceptions(ledger, run, Cause.FIRST, who(actor, "the displays were looked at"))
+    return version
 
 
 def refused(
@@ -93,8 +101,8 @@ def refused(
 def test_two_periods_from_draft_to_export(district: Ledger) -> None:
     read(district, OCT, {"M0": 10_400_000, "M1": 1_100_500, "M2": 5_200_000}, 2)
     run = opened(district)
-    made = make_version(district, run, BY, who("an"))
-    assert made.is_new
+    first = make_version(district, run, BY, who("an"))
+    assert first.is_new
     lines = version_lines(district, run)
     assert {(line.point, line.billed, line.quality) for line in lines} == {
         ("T1/head", 400_000, LineQuality.ACTUAL),
@@ -103,9 +111,10 @@ def test_two_periods_from_draft_to_export(district: Ledger) -> None:
     }
     assert not make_version(district, run, BY, who("cường")).is_new
     validate_run(district, run, BY, who("an"))
-    approve_run(district, run, made.version.sha256, BY, who("bình"))
+    accept_exceptions(district, run, Cause.FIRST, who("an"))
+    approve_run(district, run, first.version.sha256, BY, who("bình"))
     assert view_run(district, run).state is RunState.APPROVED
-    export_run(district, run, who("an"))
+    export_run(district, run, BY, who("an"))
     assert [view.state for view in list_runs(district)] == [RunState.EXPORTED]
     read(district, NOV, {"M0": 10_800_000, "M1": 1_200_100, "M2": 5_400_999}, 3)
     second = opened(district, OCT, NOV)
@@ -115,7 +124,7 @@ def test_two_periods_from_draft_to_export(district: Ledger) -> None:
         ("T1/a", "consumption"): 100_000,
         ("T1/b", "consumption"): 200_000,
     }
-    assert view_run(district, second).versions[0].previous_sha256 == made.version.sha256
+    assert view_run(district, second).versions[0].previous_sha256 == first.version.sha256
     assert verify_runs(district) == []
 
 
@@ -160,7 +169,7 @@ def test_a_removal_index_written_down_later_is_corrected(district: Ledger, tmp_p
     run = opened(district)
     make_version(district, run, BY, who("an"))
     blocking = {one.cause for one in run_exceptions(district, run, BY) if one.blocks}
-    assert blocking == {Cause.NO_CONSUMPTION, Cause.NOT_VALIDATED}
+    assert blocking == {Cause.NO_CONSUMPTION, Cause.NOT_VALIDATED, Cause.FIRST}
     with refused("invalid_request", InvalidRequest):
         accept_exceptions(district, run, Cause.NO_CONSUMPTION, who("an"))
     exclude_point(district, run, "T1/a", who("an"), include=False)
@@ -240,8 +249,8 @@ def test_who_approves_had_no_hand_in_it_and_knows_the_hash(district: Ledger) -> 
         approve_run(district, run, seen, BY, who("bình"))
     enter_index(district, estimate("T1/a", "M1", OCT, 1_250_900, author="cường"), NOW)
     with refused("not_approved"):
-        export_run(district, run, who("an"))
-    version = make_version(district, run, BY, who("an")).version
+        export_run(district, run, BY, who("an"))
+    version = made(district, run)
     with refused("hash_changed"):
         approve_run(district, run, seen, BY, who("bình"))
     validate_run(district, run, BY, who("dũng"))
@@ -254,7 +263,7 @@ def test_who_approves_had_no_hand_in_it_and_knows_the_hash(district: Ledger) -> 
     enter_index(district, estimate("T1/a", "M1", OCT, None, author="cường"), NOW)
     assert make_version(district, run, BY, who("an")).is_new
     with refused("not_approved"):
-        export_run(district, run, who("an"))
+        export_run(district, run, BY, who("an"))
 
 
 def test_what_rests_on_another_export_is_made_again(district: Ledger) -> None:
@@ -262,12 +271,10 @@ def test_what_rests_on_another_export_is_made_again(district: Ledger) -> None:
     run = opened(district)
     with refused("run_unfinished"):
         opened(district)
-    made = make_version(district, run, BY, who("an"))
-    validate_run(district, run, BY, who("an"))
-    approve_run(district, run, made.version.sha256, BY, who("bình"))
-    export_run(district, run, who("an"))
+    approve_run(district, run, made(district, run).sha256, BY, who("bình"))
+    export_run(district, run, BY, who("an"))
     with refused("run_exported"):
-        export_run(district, run, who("an"))
+        export_run(district, run, BY, who("an"))
     again = opened(district)
     with refused("already_billed"):
         make_version(district, again, BY, who("an"))
@@ -352,15 +359,17 @@ def test_the_command_from_open_to_export(
     assert "no run yet" in songlo("list")
     run = songlo("open", "--from", "2026-09-20", "--to", "2026-10-20").strip()
     assert "write it as" in songlo("open", "--from", "20/9", "--to", "2026-10-20", code=1)
-    made = songlo("make", run)
-    assert "version 1 made: 3 lines" in made
+    said = songlo("make", run)
+    assert "version 1 made: 3 lines" in said
     assert "nothing has changed" in songlo("make", run)
     listed = songlo("exceptions", run, "--cause", "not_validated")
     assert "not_validated        3  blocks" in listed
     assert "T1/b 1-0:1.8.0 none 30 days: 2026-09-20 to 2026-10-19" in listed
     assert "2026-09-20 to 2026-10-19: 3 meters" in songlo("validate", run)
-    assert "no exceptions" in songlo("exceptions", run)
-    sha256 = made.split()[-1]
+    assert "first                3  blocks" in songlo("exceptions", run)
+    sha256 = said.split()[-1]
+    assert "first 3" in songlo("approve", run, sha256, code=1)
+    assert "first accepted" in songlo("accept", run, "first", "--reason", "looked at")
     assert "another person" in songlo("approve", run, sha256, code=1)
     monkeypatch.setattr(cli_common, "login_name", lambda: "binh")
     assert "version 1 approved" in songlo("approve", run, sha256)

@@ -47,7 +47,7 @@ def _known(ledger: Ledger) -> None:
 
 
 def wanted(kind: str = "read", *meters: str, gateway: str = GATEWAY) -> Wanted:
-    return Wanted(gateway, kind, list(meters) or None, "key:desk", 120)
+    return Wanted(gateway, kind, list(meters) or None, "desk", 120)
 
 
 def result(command: str, code: str = "done", **changes: object) -> Result:
@@ -105,7 +105,7 @@ def test_without_an_answer_it_expires(ledger: Ledger) -> None:
 def test_the_gateways_own_record_is_found(ledger: Ledger) -> None:
     command = send_command(ledger, Broker(), wanted("ping"), NOW).command.id
     key = BatchKey(GATEWAY, "0" * 32, 1)
-    details = [f"{command}x ping by a: done", f"{command} ping by key:desk: done: here", "% all"]
+    details = [f"{command}x ping by a: done", f"{command} ping by desk: done: here", "% all"]
     with ledger.begin() as uow:
         uow.delivery.add_events(
             NewEvent(key, number, NOW + timedelta(seconds=number), "command", None, None, detail)
@@ -131,7 +131,7 @@ def test_each_command_is_in_the_audit_trail(ledger: Ledger) -> None:
     sent = send_command(ledger, Broker(), wanted("set_clock", "m1"), NOW).command
     with ledger.read() as uow:
         (entry,) = uow.audit.newest(1)
-    assert (entry.actor, entry.action, entry.subject) == ("key:desk", "command.send", GATEWAY)
+    assert (entry.actor, entry.action, entry.subject) == ("desk", "command.send", GATEWAY)
     assert entry.detail == {"id": sent.id, "kind": "set_clock", "arguments": {"meters": ["m1"]}}
 
 

@@ -110,7 +110,7 @@ def approved(ledger: Ledger, first: datetime, last: datetime, *, export: bool = 
         accept_exceptions(ledger, run, cause, acting("an"))
     approve_run(ledger, run, made.version.sha256, BILLED_BY, acting("bình"))
     if export:
-        export_run(ledger, run, acting("an"))
+        export_run(ledger, run, BILLED_BY, acting("an"))
     return run
 
 
@@ -178,7 +178,7 @@ def test_an_export_and_a_later_read_change_no_byte(ledger: Ledger, tmp_path: Pat
         export_run_cmis, export_run_csv, export_run_json, export_run_xlsx, export_run_statement,
     )  # fmt: skip
     first = [content(make(ledger, run, BY)) for make in makers]
-    export_run(ledger, run, acting("an"))
+    export_run(ledger, run, BILLED_BY, acting("an"))
     put(ledger, THIRD - timedelta(hours=1), {"M3": 12_000}, seq=9)
     later = By("another", NOW + timedelta(days=900), ZONE)
     assert [content(make(ledger, run, later)) for make in makers] == first
@@ -280,7 +280,7 @@ def test_a_draft_is_nobodys_truth(ledger: Ledger, tmp_path: Path) -> None:
         export_run_cmis(ledger, "none", BY)
     with ledger.read() as uow:
         (waiting,) = uow.billing_runs.unfinished()
-    export_run(ledger, waiting.run, acting("an"))
+    export_run(ledger, waiting.run, BILLED_BY, acting("an"))
     put(ledger, THIRD + timedelta(days=10), {"M9": 30_000}, seq=12)
     draft = open_run(
         ledger,

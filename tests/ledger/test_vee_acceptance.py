@@ -15,6 +15,7 @@ from collector.operations.billing_lines import BilledBy
 from collector.operations.billing_runs import (
     Acting,
     Scope,
+    accept_exceptions,
     approve_run,
     exclude_point,
     make_version,
@@ -66,7 +67,12 @@ def of_point(lines: list[RunLine], point: str) -> list[int | None]:
 
 
 def blocked(ledger: Ledger, run: str) -> set[tuple[str, Cause]]:
-    return {(one.point, one.cause) for one in run_exceptions(ledger, run, BY) if one.blocks}
+    """What holds which points, but that all are billed for the first time."""
+    return {
+        (one.point, one.cause)
+        for one in run_exceptions(ledger, run, BY)
+        if one.blocks and one.cause is not Cause.FIRST
+    }
 
 
 def say(ledger: Ledger, decision: Decision, number: int, value: int | None = None) -> DecideReport:
@@ -174,11 +180,13 @@ def test_f9_rates_unlike_the_total_hold_back_that_point_only(
     run, _ = bill(ledger)
     assert blocked(ledger, run) == {("T1/b", Cause.FINDING)}
     made = make_version(ledger, run, BY, who("an"))
+    accept_exceptions(ledger, run, Cause.FIRST, who("an"))
     with pytest.raises(Conflict) as refused:
         approve_run(ledger, run, made.version.sha256, BY, who("bình"))
     assert refused.value.code == "exceptions_open"
     exclude_point(ledger, run, "T1/b", who("an"), include=False)
     made = make_version(ledger, run, BY, who("an"))
+    accept_exceptions(ledger, run, Cause.FIRST, who("an"))
     approve_run(ledger, run, made.version.sha256, BY, who("bình"))
     assert of_point(version_lines(ledger, run), "T1/a")[0] == 100_000
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from collector.ledger import Ledger
-from collector.ledger.findings import Decision, FindingFilter
+from collector.ledger.findings import Decision, FindingFilter, ManualIndex, ManualKind
 from collector.operations.daily import meter_days
 from collector.operations.deciding import DecidedAt, Deciding
-from collector.operations.findings import decide
+from collector.operations.findings import decide, enter_index
 from collector.operations.vee import VeeRun, list_findings, run_vee
 from collector.operations.vee_files import load_limits
 from collector.vee.reads import Origin
@@ -65,6 +65,17 @@ def test_an_estimate_does_not_give_way_to_a_zero(station: Ledger) -> None:
     decided(station, Decision.ESTIMATE)
     put(station, START + 2 * DAY, {"M1": 0}, seq=9)
     assert stands(station) == (1_999, Origin.ESTIMATE)
+
+
+def test_an_estimate_gives_way_to_what_a_person_read_at_that_instant(station: Ledger) -> None:
+    decided(station, Decision.ESTIMATE)
+    at = START + 2 * DAY
+    shown = ManualIndex(
+        kind=ManualKind.HAND, point="T1/a", meter="M1", register=IMPORT_ACTIVE, at=at,
+        value=2_222, author="Bình", entered_at=NOW, reason="from a photo",
+    )  # fmt: skip
+    enter_index(station, shown, NOW)
+    assert stands(station) == (2_222, Origin.HAND)
 
 
 def test_what_a_person_put_in_stands(station: Ledger) -> None:

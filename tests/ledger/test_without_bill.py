@@ -58,7 +58,7 @@ def test_days_that_are_no_period_of_the_book_want_a_persons_word(station: Ledger
     assert refused.value.code == "exceptions_open"
     accept_exceptions(station, run, Cause.NO_BILL, who("an", "billed elsewhere"))
     approve_run(station, run, sha256, BY, who("bình"))
-    export_run(station, run, who("an"))
+    export_run(station, run, BY, who("an"))
     # And so it is: what was told is what the bills say.
     made = make_bills(station, run, RATED, who("an")).head
     assert (made.bill_count, made.refused_count) == (0, 3)
@@ -68,7 +68,7 @@ def test_the_books_own_period_has_bills_and_is_not_asked_about(station: Ledger) 
     run, sha256 = drafted(station, MAY, JUN, BOOK_A)
     assert told(station, run) == []
     approve_run(station, run, sha256, BY, who("bình"))
-    export_run(station, run, who("an"))
+    export_run(station, run, BY, who("an"))
     made = make_bills(station, run, RATED, who("an")).head
     assert (made.bill_count, made.refused_count) == (4, 0)
 

@@ -178,7 +178,7 @@ def bill(ledger_url: str) -> bytes:
         approve_run(ledger, run, made.version.sha256, by, Acting("bình", NOW, "a test"))
         lines = version_lines(ledger, run)
         assert {line.point for line in lines} == {"P1", "P2"}
-        exported = export_run(ledger, run, an)
+        exported = export_run(ledger, run, by, an)
         return f"{lines!r} {exported!r}".encode()
     finally:
         ledger.close()

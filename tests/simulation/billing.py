@@ -81,7 +81,7 @@ def close_periods(
         for cause in {one.cause for one in run_exceptions(ledger, run, by) if one.blocks}:
             accept_exceptions(ledger, run, cause, _who(world, "an"))
         approve_run(ledger, run, version.sha256, by, _who(world, "bình"))
-        export_run(ledger, run, _who(world, "an"))
+        export_run(ledger, run, by, _who(world, "an"))
         billed.runs.append(version_lines(ledger, run))
         _know_better(world, ledger, truth, billed.runs[-1])
     billed.faults = verify_runs(ledger)

@@ -378,9 +378,14 @@ def approve(
     responses=responses(404, 409),
 )
 def export(run: RunPath, context: ContextParameter, key: Clerk) -> ExportView:
-    """Its approved version is what was billed, for ever. A run that is closed stays as it is."""
-    done = billing_runs.view_run(context.ledger, run).export
-    found = done or billing_runs.export_run(context.ledger, run, acting(key, context))
+    """Its approved version is what was billed, for ever. A run that is closed stays as it is.
+
+    409 `exceptions_open` where something came up since it was approved, `approval_fell` where marks
+    or decisions are others: another person approves again.
+    """
+    ledger = context.ledger
+    done = billing_runs.view_run(ledger, run).export
+    found = done or billing_runs.export_run(ledger, run, context.rules.billed, acting(key, context))
     return ExportView.model_validate(found)
 
 

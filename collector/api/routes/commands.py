@@ -64,7 +64,7 @@ def send_command(
             gateway,
             wanted.kind,
             wanted.meters,
-            f"key:{key.name}"[:NAME_CHARS_MAX],
+            key.name,
             wanted.lifetime_s or context.command_lifetime_s,
         ),
         context.now(),

@@ -39,6 +39,7 @@ from collector.operations.exports import By, write_file
 from collector.operations.findings import BULK_MAX, decide
 from collector.operations.run_exports import export_run_cmis, export_run_csv, export_run_xlsx
 from collector.operations.run_rating import RatedBy
+from collector.operations.run_validation import validate_run
 from collector.operations.tariffs import load_tariffs
 from collector.operations.vee import VeeReport, VeeRun, run_vee
 from collector.operations.vee_files import load_limits
@@ -132,10 +133,17 @@ class Office:
         outcome.exceptions = Counter(one.cause.value for one in found)
 
     def close(self, outcome: PeriodOutcome) -> None:
-        """Answer for the exceptions, have another person approve the hash, and export."""
+        """Answer for the exceptions, have another person approve the hash, and export.
+
+        What was decided is validated too: an estimate is something new of its day.
+        """
+        with self._timings.of("validate the run"):
+            acting = self._acting(READER, "what was decided")
+            validate_run(self._ledger, outcome.run, self._by, acting)
         causes = {
             one.cause for one in run_exceptions(self._ledger, outcome.run, self._by) if one.blocks
         }
+        assert Cause.NOT_VALIDATED not in causes, "the run was validated just now"
         for cause in sorted(causes & BLOCKING):
             accept_exceptions(
                 self._ledger, outcome.run, cause, self._acting(BILLER, "looked at; it is so")
@@ -149,7 +157,7 @@ class Office:
                 self._acting(MANAGER, "looked through and approved"),
             )
         with self._timings.of("export run"):
-            export_run(self._ledger, outcome.run, self._acting(BILLER, "to be billed"))
+            export_run(self._ledger, outcome.run, self._by, self._acting(BILLER, "to be billed"))
         outcome.lines = version_lines(self._ledger, outcome.run)
 
     def bill(self, outcome: PeriodOutcome) -> None:

@@ -86,10 +86,35 @@ def test_days_count_and_limits_are_the_site_s() -> None:
 
 
 def test_a_mark_that_forces_zero_stands_against_what_was_counted() -> None:
-    told = exceptions([line(1)], [], marks={"P": "D"})
+    told = exceptions([line(1)], [line(1)], marks={"P": "D"})
     assert [(one.cause, one.detail, one.blocks) for one in told] == [(Cause.ZERO_MARK, "D", True)]
-    assert exceptions([line(0)], [], marks={"P": "D"}) == []
-    assert exceptions([line(1)], [], marks={"P": "K"}) == []
+    assert exceptions([line(0)], [line(1)], marks={"P": "D"}) == []
+    assert exceptions([line(1)], [line(1)], marks={"P": "K"}) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "installed", "expected"),
+    [
+        # Of 60 days before: as much a day, and four times as much.
+        (100, (200_000, 1440), None),
+        (401, (200_000, 1440), (Cause.EXTREME, Reference.INSTALLATION, True, 200_000, "")),
+        (151, (200_000, 1440), (Cause.VERY_HIGH, Reference.INSTALLATION, False, 200_000, "")),
+        (201, (0, 1440), (Cause.FROM_NOTHING, Reference.INSTALLATION, True, 0, "")),
+        (0, None, (Cause.FIRST, None, True, None, "")),
+        (100, (-5_000, 1440), (Cause.FIRST, None, True, None, "5000 Wh below installation")),
+    ],
+)
+def test_a_first_bill_is_compared_with_what_was_counted_since_the_installation(
+    now: int, installed: tuple[int, int] | None, expected: object
+) -> None:
+    known = None if installed is None else {("P", IMPORT_ACTIVE): installed}
+    told = [
+        (one.cause, one.reference, one.blocks, one.before, one.detail)
+        for one in exceptions([line(now)], [], installed=known)
+    ]
+    assert told == ([] if expected is None else [expected])
+    # Once it was billed, that is what counts.
+    assert exceptions([line(100)], [line(100)], installed=known) == []
 
 
 def test_a_filter_takes_what_fits_every_part_of_it() -> None:
