@@ -163,35 +163,45 @@ def _cmis(
 @app.command("csv")
 def csv_(  # noqa: PLR0913  one parameter per option
     config: ConfigOption,
-    run: Annotated[str, typer.Option("--run", help="The billing run, approved or exported.")],
     output: OutputOption,
+    run: RunOption = None,
+    snapshot: SnapshotOption = None,
     book: BookOption = None,
     commune: CommuneOption = None,
     station: StationOption = None,
     kind: KindOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Write a billing run's lines as CSV, in Wh."""
+    """Write the lines of a billing run or a snapshot as CSV, in Wh."""
     wanted = Selection(book, commune, station, kind)
     with reported(), _target(load_config_or_exit(config), output, force=force) as target:
-        target.write(run_exports.export_run_csv(target.ledger, run, target.by, wanted))
+        of_run, of_snapshot = _one_of(run, snapshot)
+        if of_run is not None:
+            target.write(run_exports.export_run_csv(target.ledger, of_run, target.by, wanted))
+        else:
+            target.write(exports.export_csv(target.ledger, of_snapshot, target.by, wanted))
 
 
 @app.command("json")
 def json_(  # noqa: PLR0913  one parameter per option
     config: ConfigOption,
-    run: Annotated[str, typer.Option("--run", help="The billing run, approved or exported.")],
     output: OutputOption,
+    run: RunOption = None,
+    snapshot: SnapshotOption = None,
     book: BookOption = None,
     commune: CommuneOption = None,
     station: StationOption = None,
     kind: KindOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Write a billing run's version and lines as one JSON document, in Wh."""
+    """Write a run's version, or a snapshot, with its lines as one JSON document, in Wh."""
     wanted = Selection(book, commune, station, kind)
     with reported(), _target(load_config_or_exit(config), output, force=force) as target:
-        target.write(run_exports.export_run_json(target.ledger, run, target.by, wanted))
+        of_run, of_snapshot = _one_of(run, snapshot)
+        if of_run is not None:
+            target.write(run_exports.export_run_json(target.ledger, of_run, target.by, wanted))
+        else:
+            target.write(exports.export_json(target.ledger, of_snapshot, target.by, wanted))
 
 
 @app.command()
