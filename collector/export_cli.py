@@ -36,6 +36,7 @@ from collector.operations.rating import rate_file
 from collector.operations.tariffs import load_tariffs
 from collector.operations.vee_files import load_limits
 from collector.rating_cli import Language, SplitOption, TariffOption
+from collector.registry.cells import tame_cell
 from collector.registry.values import Role
 
 LOOK_AT = 3
@@ -335,7 +336,8 @@ def _report(tally: Tally) -> bytes:
     writer.writerow(("row", "point", "register", "reason", "theirs", "ours"))
     for one in tally.disagreements:
         row = "" if one.row is None else one.row
-        writer.writerow((row, one.point, one.code, one.reason.value, one.theirs, one.ours))
+        cells = (row, one.point, one.code, one.reason.value, one.theirs, one.ours)
+        writer.writerow(map(tame_cell, cells))
     return buffer.getvalue().encode()
 
 

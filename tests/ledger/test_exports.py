@@ -283,6 +283,22 @@ def test_the_command_writes_reports_and_says_so(
     assert "cannot be written" in result.stderr
 
 
+def test_the_report_runs_nothing_that_their_file_says(
+    command: tuple[list[str], str], tmp_path: Path
+) -> None:
+    config, snapshot = command
+    theirs, filled, report = (tmp_path / name for name in ("their.xml", "back.xml", "look.csv"))
+    theirs.write_bytes(
+        their_file(their_row(MA_DDO="=1+1"), their_row(MA_DDO="T1/a", SERY_CTO="M3", CS_CU="-7"))
+    )
+    options = ["--fill", str(theirs), "--report", str(report), "--output", str(filled)]
+    result = CliRunner().invoke(app, ["export", "cmis", *config, "--snapshot", snapshot, *options])
+    assert result.exit_code == 3, result.output
+    lines = report.read_text().splitlines()
+    assert "1,'=1+1,KT,unknown_point,," in lines
+    assert any(row.startswith("2,T1/a,KT,") and ",-7," in row for row in lines), lines
+
+
 def test_commands_of_lines_as_csv_and_json(command: tuple[list[str], str], tmp_path: Path) -> None:
     config, snapshot = command
     for form, begins in (("csv", b"point,meter,"), ("json", b'{"id":"')):
