@@ -31,7 +31,8 @@ from collector.ledger import Ledger
 from collector.operations import exports, run_exports
 from collector.operations.cmis_context import CmisDays
 from collector.operations.export_selection import Selection
-from collector.operations.green_button import export_green_button
+from collector.operations.green_button import Cadence, export_green_button
+from collector.operations.half_hours import export_half_hours
 from collector.operations.rating import rate_file
 from collector.operations.tariffs import load_tariffs
 from collector.operations.vee_files import load_limits
@@ -277,26 +278,27 @@ def bills(
 
 
 @app.command("green-button")
-def green_button(
+def green_button(  # noqa: PLR0913  one parameter per option
     config: ConfigOption,
     customer: Annotated[str, typer.Option(help="The customer's code.")],
     first: Annotated[str, typer.Option("--from", help="The first day.")],
     last: Annotated[str, typer.Option("--to", help="The day after the last.")],
     output: OutputOption,
+    by: Annotated[Cadence, typer.Option(help="By day, or by half-hour: a year at most.")] = (
+        Cadence.DAY
+    ),
     force: ForceOption = False,
 ) -> None:
-    """Write one customer's energy by day as Green Button (ESPI) XML."""
+    """Write one customer's energy by day or half-hour as Green Button (ESPI) XML."""
     settings = load_config_or_exit(config)
     with reported(), _target(settings, output, force=force) as target:
         days = [_day(text) for text in (first, last)]
-        period = tuple(day_start(day, settings.zone) for day in days if day is not None)
-        made = export_green_button(
-            target.ledger,
-            customer,
-            (period[0], period[1]),
-            load_limits(settings.vee.limits_file),
-            target.by,
-        )
+        begin, end = (day_start(day, settings.zone) for day in days if day is not None)
+        if by is Cadence.HALF_HOUR:
+            made = export_half_hours(target.ledger, customer, (begin, end), target.by)
+        else:
+            book = load_limits(settings.vee.limits_file)
+            made = export_green_button(target.ledger, customer, (begin, end), book, target.by)
         exports.write_file(made.pieces, output)
     typer.echo(f"{made.intervals} intervals of {len(made.points)} points in {output}")
 
