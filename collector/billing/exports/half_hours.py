@@ -19,7 +19,7 @@ HALF_HOUR = timedelta(minutes=30)
 _DAY = timedelta(days=1)
 
 # A read this far from its slot is as near to the next one: it says nothing of either.
-OFF_MAX = HALF_HOUR / 2
+OFF_MAX = timedelta(minutes=15)
 
 
 class Due(NamedTuple):
