@@ -31,11 +31,13 @@ from collector.ledger import Ledger
 from collector.operations import exports, run_exports
 from collector.operations.cmis_context import CmisDays
 from collector.operations.export_selection import Selection
-from collector.operations.green_button import export_green_button
+from collector.operations.green_button import Cadence, export_green_button
+from collector.operations.half_hours import export_half_hours
 from collector.operations.rating import rate_file
 from collector.operations.tariffs import load_tariffs
 from collector.operations.vee_files import load_limits
 from collector.rating_cli import Language, SplitOption, TariffOption
+from collector.registry.cells import tame_cell
 from collector.registry.values import Role
 
 LOOK_AT = 3
@@ -163,35 +165,45 @@ def _cmis(
 @app.command("csv")
 def csv_(  # noqa: PLR0913  one parameter per option
     config: ConfigOption,
-    run: Annotated[str, typer.Option("--run", help="The billing run, approved or exported.")],
     output: OutputOption,
+    run: RunOption = None,
+    snapshot: SnapshotOption = None,
     book: BookOption = None,
     commune: CommuneOption = None,
     station: StationOption = None,
     kind: KindOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Write a billing run's lines as CSV, in Wh."""
+    """Write the lines of a billing run or a snapshot as CSV, in Wh."""
     wanted = Selection(book, commune, station, kind)
     with reported(), _target(load_config_or_exit(config), output, force=force) as target:
-        target.write(run_exports.export_run_csv(target.ledger, run, target.by, wanted))
+        of_run, of_snapshot = _one_of(run, snapshot)
+        if of_run is not None:
+            target.write(run_exports.export_run_csv(target.ledger, of_run, target.by, wanted))
+        else:
+            target.write(exports.export_csv(target.ledger, of_snapshot, target.by, wanted))
 
 
 @app.command("json")
 def json_(  # noqa: PLR0913  one parameter per option
     config: ConfigOption,
-    run: Annotated[str, typer.Option("--run", help="The billing run, approved or exported.")],
     output: OutputOption,
+    run: RunOption = None,
+    snapshot: SnapshotOption = None,
     book: BookOption = None,
     commune: CommuneOption = None,
     station: StationOption = None,
     kind: KindOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Write a billing run's version and lines as one JSON document, in Wh."""
+    """Write a run's version, or a snapshot, with its lines as one JSON document, in Wh."""
     wanted = Selection(book, commune, station, kind)
     with reported(), _target(load_config_or_exit(config), output, force=force) as target:
-        target.write(run_exports.export_run_json(target.ledger, run, target.by, wanted))
+        of_run, of_snapshot = _one_of(run, snapshot)
+        if of_run is not None:
+            target.write(run_exports.export_run_json(target.ledger, of_run, target.by, wanted))
+        else:
+            target.write(exports.export_json(target.ledger, of_snapshot, target.by, wanted))
 
 
 @app.command()
@@ -266,26 +278,27 @@ def bills(
 
 
 @app.command("green-button")
-def green_button(
+def green_button(  # noqa: PLR0913  one parameter per option
     config: ConfigOption,
     customer: Annotated[str, typer.Option(help="The customer's code.")],
     first: Annotated[str, typer.Option("--from", help="The first day.")],
     last: Annotated[str, typer.Option("--to", help="The day after the last.")],
     output: OutputOption,
+    by: Annotated[Cadence, typer.Option(help="By day, or by half-hour: a year at most.")] = (
+        Cadence.DAY
+    ),
     force: ForceOption = False,
 ) -> None:
-    """Write one customer's energy by day as Green Button (ESPI) XML."""
+    """Write one customer's energy by day or half-hour as Green Button (ESPI) XML."""
     settings = load_config_or_exit(config)
     with reported(), _target(settings, output, force=force) as target:
         days = [_day(text) for text in (first, last)]
-        period = tuple(day_start(day, settings.zone) for day in days if day is not None)
-        made = export_green_button(
-            target.ledger,
-            customer,
-            (period[0], period[1]),
-            load_limits(settings.vee.limits_file),
-            target.by,
-        )
+        begin, end = (day_start(day, settings.zone) for day in days if day is not None)
+        if by is Cadence.HALF_HOUR:
+            made = export_half_hours(target.ledger, customer, (begin, end), target.by)
+        else:
+            book = load_limits(settings.vee.limits_file)
+            made = export_green_button(target.ledger, customer, (begin, end), book, target.by)
         exports.write_file(made.pieces, output)
     typer.echo(f"{made.intervals} intervals of {len(made.points)} points in {output}")
 
@@ -325,7 +338,8 @@ def _report(tally: Tally) -> bytes:
     writer.writerow(("row", "point", "register", "reason", "theirs", "ours"))
     for one in tally.disagreements:
         row = "" if one.row is None else one.row
-        writer.writerow((row, one.point, one.code, one.reason.value, one.theirs, one.ours))
+        cells = (row, one.point, one.code, one.reason.value, one.theirs, one.ours)
+        writer.writerow(map(tame_cell, cells))
     return buffer.getvalue().encode()
 
 

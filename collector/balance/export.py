@@ -16,6 +16,7 @@ from collector.balance.losses import AreaLoss, DaysLoss, MasterLoss, StationLoss
 from collector.balance.station import Balance, DayBalance
 from collector.balance.texts import CAUSES, DOUBTS
 from collector.civil import format_instant
+from collector.registry.cells import tame_cell
 
 COLUMNS = ("station", "day", "head_wh", "customers_wh", "loss_wh", "loss_percent", "complete")
 
@@ -270,5 +271,5 @@ def _truth(value: bool) -> str:
 
 def _row(cells: Sequence[Cell]) -> bytes:
     buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    csv.writer(buffer, lineterminator="\n").writerow(map(tame_cell, cells))
     return buffer.getvalue().encode()

@@ -13,15 +13,18 @@ from datetime import datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from collector.billing.exports.cmis.fill import Filler, Tally, fresh_rows
 from collector.billing.exports.cmis.point_papers import in_book_order
 from collector.billing.exports.cmis.rows import cmis_rows
 from collector.billing.exports.cmis.table1 import Table1Reader, own_form, write_table1
+from collector.billing.exports.csv_export import snapshot_csv
+from collector.billing.exports.json_export import snapshot_json
 from collector.billing.exports.papers import statement_pdf
 from collector.billing.exports.xlsx import check_rows, previews_xlsx, snapshot_xlsx
 from collector.billing.rating.preview import BillPreview
+from collector.billing.run_values import RunLine
 from collector.billing.values import SnapshotHead, SnapshotLine
 from collector.civil import day_start, zone_info
 from collector.errors import Conflict, InvalidRequest, NotFound
@@ -39,6 +42,8 @@ from collector.operations.snapshots import get_snapshot, snapshot_lines
 # A workbook of a large station is held in memory, one of a district is not.
 SPOOLED_BYTES_MAX = 8 * 1024 * 1024
 PIECE_BYTES = 64 * 1024
+
+_Line = TypeVar("_Line", SnapshotLine, RunLine)
 
 WritePreviews = Callable[[Iterable[BillPreview], datetime, BinaryIO, str], int]
 
@@ -131,6 +136,28 @@ def fill_cmis(  # noqa: PLR0913  what, whose, by whom, and how
     return Export(recorded(ledger, pieces, entry), head, filler.tally)
 
 
+def export_csv(ledger: Ledger, snapshot_id: str, by: By, wanted: Selection = EVERYTHING) -> Export:
+    """A snapshot's lines as CSV, in its order, in Wh. Raises NotFound, InvalidRequest."""
+    head = get_snapshot(ledger, snapshot_id)
+    tally = Tally()
+    pieces = snapshot_csv(counted(_selected_lines(ledger, head, wanted), tally))
+    entry = _entry("export.csv", head, by, tally, partial(_named, wanted))
+    return Export(recorded(ledger, pieces, entry), head, tally)
+
+
+def export_json(ledger: Ledger, snapshot_id: str, by: By, wanted: Selection = EVERYTHING) -> Export:
+    """A snapshot's head and lines as one JSON document. Raises as `export_csv`.
+
+    Its `line_count` and `sha256` are the snapshot's; a part says what was selected.
+    """
+    head = get_snapshot(ledger, snapshot_id)
+    tally = Tally()
+    lines = counted(_selected_lines(ledger, head, wanted), tally)
+    pieces = snapshot_json(head, lines, wanted.document())
+    entry = _entry("export.json", head, by, tally, partial(_named, wanted))
+    return Export(recorded(ledger, pieces, entry), head, tally)
+
+
 def export_xlsx(ledger: Ledger, snapshot_id: str, by: By, wanted: Selection = EVERYTHING) -> Export:
     """A snapshot as a workbook. Raises NotFound, and InvalidRequest for one that no sheet holds."""
     head = get_snapshot(ledger, snapshot_id)
@@ -198,6 +225,13 @@ def export_bills(
         return AuditEntry(by.now, by.actor, "export.bills", source, detail)
 
     return recorded(ledger, pieces_of(partial(write, previews, created_at)), entry)
+
+
+def counted(lines: Iterable[_Line], tally: Tally) -> Iterator[_Line]:
+    """The lines, each counted in the tally as it is taken."""
+    for line in lines:
+        tally.rows += 1
+        yield line
 
 
 def recorded(

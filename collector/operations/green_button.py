@@ -4,9 +4,10 @@ It fetches and records; it must not know the file's form. Who was at a point bef
 somebody else, whose load profile is nobody's business (Law 91/2025/QH15).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from collector.billing.exports.espi import Interval, Quality, Series, green_button
 from collector.billing.exports.intervals import Known, intervals_of, joined
@@ -39,13 +40,21 @@ _LINEAR = "E1"
 _Methods = dict[tuple[str, str, datetime], str | None]
 
 
-@dataclass(frozen=True, slots=True)
+class Cadence(StrEnum):
+    """What a file has an energy of: each day, or each half-hour."""
+
+    DAY = "day"
+    HALF_HOUR = "half-hour"
+
+
+@dataclass(slots=True)
 class GreenButton:
-    """A file on its way: its pieces, once, its points, and how many intervals it has."""
+    """A file on its way: its pieces, once; its points, and how many intervals it has, which of
+    half-hours are known when the pieces were consumed."""
 
     pieces: Iterator[bytes]
-    points: tuple[str, ...]
-    intervals: int
+    points: tuple[str, ...] = ()
+    intervals: int = 0
 
 
 def export_green_button(
@@ -56,21 +65,12 @@ def export_green_button(
     Raises NotFound for an unknown customer; InvalidRequest for a period that is no whole days, in
     the future or longer than three years, and where the customer had no contract in it.
     """
-    _check(period, by)
+    check_days(period, by, DAYS_MAX)
     found: dict[tuple[str, str], list[Interval]] = {}
     with ledger.read() as uow:
-        contracts = [row for row in uow.contracts.contracts() if row.customer == customer]
-        known = contracts or customer in {row.customer for row in uow.contracts.customers()}
-        if not known:
-            raise NotFound(
-                f"there is no customer {customer!r}", hint="customers.csv of the registry has them"
-            )
-        for contract in contracts:
-            begin = max(contract.from_at, period[0])
-            end = period[1] if contract.to_at is None else min(contract.to_at, period[1])
-            if begin < end:
-                for register, intervals in _of_contract(uow, contract, (begin, end), book, by.zone):
-                    found.setdefault((contract.point, register), []).extend(intervals)
+        for contract, span in contracts_of(uow, customer, period):
+            for register, intervals in _of_contract(uow, contract, span, book, by.zone):
+                found.setdefault((contract.point, register), []).extend(intervals)
     series = [Series(*key, intervals) for key, intervals in sorted(found.items())]
     if not series:
         raise InvalidRequest(
@@ -78,25 +78,60 @@ def export_green_button(
             hint="look at contracts.csv, and at the daily indices of the points",
             code="empty_selection",
         )
-    points = tuple(dict.fromkeys(one.point for one in series))
-    count = sum(len(one.intervals) for one in series)
+    made = GreenButton(
+        green_button(series, period, zone_info(by.zone)),
+        tuple(dict.fromkeys(one.point for one in series)),
+        sum(len(one.intervals) for one in series),
+    )
+    entry = green_button_entry(customer, period, by, made, Cadence.DAY)
+    made.pieces = recorded(ledger, made.pieces, entry)
+    return made
+
+
+def contracts_of(
+    uow: UnitOfWork, customer: str, period: tuple[datetime, datetime]
+) -> list[tuple[Contract, tuple[datetime, datetime]]]:
+    """The customer's contracts, each with the part of the period in which it was in force.
+
+    Raises NotFound for an unknown customer.
+    """
+    contracts = [row for row in uow.contracts.contracts() if row.customer == customer]
+    known = contracts or customer in {row.customer for row in uow.contracts.customers()}
+    if not known:
+        raise NotFound(
+            f"there is no customer {customer!r}", hint="customers.csv of the registry has them"
+        )
+    found = []
+    for contract in contracts:
+        begin = max(contract.from_at, period[0])
+        end = period[1] if contract.to_at is None else min(contract.to_at, period[1])
+        if begin < end:
+            found.append((contract, (begin, end)))
+    return found
+
+
+def green_button_entry(
+    customer: str, period: tuple[datetime, datetime], by: By, made: GreenButton, cadence: Cadence
+) -> Callable[[str, int], AuditEntry]:
+    """What the audit trail says of a file when its pieces were consumed."""
 
     def entry(sha256: str, size: int) -> AuditEntry:
         detail = {
-            "points": list(points),
+            "points": list(made.points),
+            "by": cadence.value,
             "from_at": format_instant(period[0]),
             "to_at": format_instant(period[1]),
-            "rows": count,
+            "rows": made.intervals,
             "bytes": size,
             "sha256": sha256,
         }
         return AuditEntry(by.now, by.actor, "export.green_button", customer, detail)
 
-    pieces = green_button(series, period, zone_info(by.zone))
-    return GreenButton(recorded(ledger, pieces, entry), points, count)
+    return entry
 
 
-def _check(period: tuple[datetime, datetime], by: By) -> None:
+def check_days(period: tuple[datetime, datetime], by: By, days_max: int) -> None:
+    """Raises InvalidRequest unless a period is so many whole days at most, and has passed."""
     check_period(*period, by.now)
     for at in period:
         if day_start(civil_day(at, by.zone), by.zone) != at:
@@ -104,10 +139,17 @@ def _check(period: tuple[datetime, datetime], by: By) -> None:
                 f"{format_instant(at)} is not the start of a day in {by.zone}",
                 hint="a Green Button file has whole days",
             )
-    if period[1] - period[0] > timedelta(days=DAYS_MAX):
+    if period[1] - period[0] > timedelta(days=days_max):
         raise InvalidRequest(
-            f"a file has {DAYS_MAX} days at most", hint="make one for each of the years"
+            f"a file has {days_max} days at most", hint="make one for each of the years"
         )
+
+
+def display_modulus(registry: Registry, meter: str, register: str) -> int | None:
+    """Where a register rolls over, in its unit. It is that of the active energy's display; for
+    others none is known."""
+    is_active = BY_OBIS[register].unit is Unit.WH
+    return registry.meters[meter].roll_over_wh if is_active else None
 
 
 def _of_contract(
@@ -164,8 +206,6 @@ def _intervals(
             known[at] = Known(at, spot[register], Quality.VALID)
     begin, end = max(period[0], row.installed_at), min(period[1], row.removed_at or period[1])
     indices = [one for at, one in known.items() if begin <= at <= end]
-    # The modulus is that of the active energy display; for others none is known.
-    is_active = BY_OBIS[register].unit is Unit.WH
-    roll_over = registry.meters[row.meter].roll_over_wh if is_active else None
+    roll_over = display_modulus(registry, row.meter, register)
     ratios = [one for one in registry.multipliers if one.point == row.point]
     return intervals_of(indices, ratios, roll_over)

@@ -31,7 +31,7 @@ from collector.operations.export_selection import (
     nothing_selected,
     selected_points,
 )
-from collector.operations.exports import By, Hashed, Named, pieces_of, recorded
+from collector.operations.exports import By, Hashed, Named, counted, pieces_of, recorded
 from collector.operations.run_approval import refuse_marked_since
 
 # Lines that are fetched at once while a file is made.
@@ -152,7 +152,7 @@ def fill_run_cmis(  # noqa: PLR0913  what, whose, by whom, and how
 def export_run_csv(ledger: Ledger, run: str, by: By, wanted: Selection = EVERYTHING) -> RunExport:
     """A run's lines as CSV, in the version's order. Raises NotFound, Conflict, InvalidRequest."""
     source, tally = _source(ledger, run, wanted), Tally()
-    pieces = run_csv(_counted(source.in_order(), tally))
+    pieces = run_csv(counted(source.in_order(), tally))
     entry = _entry("export.csv", source, by, tally)
     return RunExport(recorded(ledger, pieces, entry), source.head, source.version, tally)
 
@@ -160,7 +160,7 @@ def export_run_csv(ledger: Ledger, run: str, by: By, wanted: Selection = EVERYTH
 def export_run_json(ledger: Ledger, run: str, by: By, wanted: Selection = EVERYTHING) -> RunExport:
     """A run's version and lines as one JSON document. Raises as `export_run_csv`."""
     source, tally = _source(ledger, run, wanted), Tally()
-    lines = _counted(source.in_order(), tally)
+    lines = counted(source.in_order(), tally)
     pieces = run_json(source.head, source.version, wanted.document(), lines)
     entry = _entry("export.json", source, by, tally)
     return RunExport(recorded(ledger, pieces, entry), source.head, source.version, tally)
@@ -229,12 +229,6 @@ def _context(source: _Source, by: By, days: CmisDays) -> CmisContext:
     with source.ledger.read() as uow:
         marks = uow.billing_runs.marks(source.head.run)
     return replace(cmis_context(source.ledger, period, by.zone, days, owner), marks=marks)
-
-
-def _counted(lines: Iterable[RunLine], tally: Tally) -> Iterator[RunLine]:
-    for line in lines:
-        tally.rows += 1
-        yield line
 
 
 def _entry(

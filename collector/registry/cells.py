@@ -37,13 +37,16 @@ _PHONE = re.compile(r"[0-9][0-9 .-]{5,19}")
 _EMAIL = re.compile(r"[A-Za-z0-9][^@\s]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
 # RFC 5321, section 4.5.3.1.3, without the brackets.
 EMAIL_CHARS_MAX = 254
-# What spreadsheets run, however many apostrophes stand before it.
-_FORMULA = re.compile(r"'*[=+@-]")
+# What spreadsheets run, however many apostrophes stand before it; some pass over a tab or the end
+# of a line first, and take the wide signs of East Asian keyboards for the others.
+_FORMULA = re.compile(r"'*[=+@\t\r\n\uff1d\uff0b\uff20\uff0d-]")
+_NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?", re.ASCII)
 _PERCENT = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?", re.ASCII)
 _PERCENT_MAX = 100_00
 
 _YES = {"yes": True, "no": False}
 
+_Cell = TypeVar("_Cell")
 _Enum = TypeVar("_Enum", bound=StrEnum)
 
 
@@ -118,6 +121,17 @@ def one_of(words: Iterable[str], text: str) -> str:
     if text not in words:
         raise ValueError(f"{text!r} is none of {', '.join(words)}")
     return text
+
+
+def tame_cell(value: _Cell) -> _Cell | str:
+    """A cell of a table for people: text is shielded, a number is as it is, written out too.
+
+    Lines of text end in LF: a carriage return, which the writers of tables do not quote, would
+    begin a row.
+    """
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return shielded(value.replace("\r\n", "\n").replace("\r", "\n"))
+    return value
 
 
 def integer(text: str, *, low: int, high: int) -> int:

@@ -127,8 +127,6 @@ def test_a_run_from_the_draft_to_the_file(ask: Asking, desk: World) -> None:
     assert [(one["point"], one["blocks"], one["detail"]) for one in found] == [
         (point, True, "31 days: 2026-05-20 to 2026-06-19") for point in ("T1/a", "T1/a1", "T1/b")
     ]
-    told = ask.get(f"{run}/exceptions", cause="first").json()["exceptions"]
-    assert {one["blocks"] for one in told} == {True}
     seen = {"sha256": made["version"]["sha256"]}
     ask.refused(f"{run}/approval", seen, "exceptions_open", key=MANAGER)
     ask.refused(f"{run}/validation", None, "forbidden", key=MANAGER, status=403)

@@ -7,6 +7,7 @@ from collector.operations.keys import Scope, add_key
 from tests.api.server import client_of
 from tests.api.world import FIRST_AT, World, world
 from tests.ledger import test_green_button as contracts
+from tests.ledger import test_half_hours as half_hours
 from tests.ledger.building import NOW
 from tests.ledger.test_run_exports import district
 
@@ -71,3 +72,22 @@ def test_green_button_is_for_whoever_takes_exports(tmp_path: Path) -> None:
         assert refused.status_code == 403
         unknown = url.replace("0000001", "0000009")
         assert client.get(unknown, params=days, headers=made.headers()).status_code == 404
+
+
+def test_green_button_by_half_hours(tmp_path: Path) -> None:
+    with world(tmp_path, stations=False, reads=False) as made, client_of(made.app) as client:
+        half_hours.fill(made.ledger, tmp_path)
+        made.now = NOW
+        url = f"/v1/customers/{half_hours.NAM}/green-button.xml"
+        days = {"first_day": "2026-05-01", "last_day": "2026-05-10", "by": "half-hour"}
+        answer = client.get(url, params=days, headers=made.headers())
+        assert answer.status_code == 200, answer.text
+        assert len(list(half_hours.readings(answer.content))) == 4 * 48
+        assert hashes(made, "export.green_button") == [hashlib.sha256(answer.content).hexdigest()]
+        long = {**days, "first_day": "2025-04-01"}
+        answer = client.get(url, params=long, headers=made.headers())
+        assert (answer.status_code, "366 days at most" in answer.text) == (422, True)
+        odd = client.get(url, params={**days, "by": "hour"}, headers=made.headers())
+        assert odd.status_code == 422
+        made.keys["reader"] = add_key(made.ledger, name="reader", scopes=[Scope.READ], now=FIRST_AT)
+        assert client.get(url, params=days, headers=made.headers("reader")).status_code == 403

@@ -1,5 +1,6 @@
 """Large snapshots go out in pieces: nobody holds them whole, and a broken stream shows."""
 
+import hashlib
 import json
 from datetime import timedelta
 from fractions import Fraction
@@ -63,6 +64,10 @@ def test_ten_thousand_lines_are_streamed(empty: World, large: SnapshotHead, form
         document = json.loads(whole)
         assert len(document["lines"]) == document["line_count"] == LINES
         assert document["sha256"] == large.sha256
+    with empty.ledger.read() as uow:
+        (entry,) = (one for one in uow.audit.newest(5) if one.action == f"export.{form}")
+    assert (entry.subject, entry.detail["rows"]) == (large.id, LINES)
+    assert entry.detail["sha256"] == hashlib.sha256(whole).hexdigest()
 
 
 def test_a_stream_that_breaks_off_does_not_look_whole(

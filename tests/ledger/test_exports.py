@@ -1,7 +1,9 @@
 """Hand-over files from a ledger: streamed, recorded in the audit trail, the same bytes again."""
 
+import csv
 import hashlib
 import io
+import json
 import re
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,18 +16,22 @@ from collector.cli import app
 from collector.errors import InvalidRequest, NotFound
 from collector.ledger import Ledger
 from collector.operations.cmis_context import CmisDays
+from collector.operations.export_selection import Selection
 from collector.operations.exports import (
     By,
     Export,
     Named,
     export_bills,
     export_cmis,
+    export_csv,
+    export_json,
     export_statement,
     export_xlsx,
     fill_cmis,
     write_file,
 )
 from collector.operations.snapshots import create_snapshot
+from collector.registry.values import Role
 from tests.ledger.building import FILES, NOW, ZONE, import_files, midnight, put
 from tests.unit.collector.exports.making import some_previews, their_file, their_row
 
@@ -112,6 +118,46 @@ def test_dates_can_be_the_days_of_reading_instead(ledger: Ledger, tmp_path: Path
     assert entries(ledger, "export.cmis")[0]["old_day"] == "2026-05-19"
     content = bytes_of(export_cmis(ledger, snapshot, BY, CmisDays(new=date(2026, 7, 1))))
     assert b"<THANG>6</THANG>" in content, "the month is that of the period's last day all the same"
+
+
+def test_lines_as_csv_and_json_are_recorded_and_the_same_again(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    snapshot = fill(ledger, tmp_path)
+    export = export_csv(ledger, snapshot, BY)
+    table = bytes_of(export)
+    rows = list(csv.DictReader(io.StringIO(table.decode())))
+    assert [row["consumption_wh"] for row in rows] == ["53000", "101600", "270000", "500000"]
+    assert export.tally.rows == 4
+    (entry,) = entries(ledger, "export.csv")
+    assert (entry["rows"], entry["bytes"]) == (4, len(table))
+    assert entry["sha256"] == hashlib.sha256(table).hexdigest()
+    assert entry["snapshot_sha256"] == export.head.sha256
+    assert bytes_of(export_csv(ledger, snapshot, BY)) == table
+
+    content = bytes_of(export_json(ledger, snapshot, BY))
+    document = json.loads(content)
+    (entry,) = entries(ledger, "export.json")
+    assert (entry["rows"], entry["sha256"]) == (4, hashlib.sha256(content).hexdigest())
+    # Whoever holds the document can check the snapshot's hash, as docs/snapshots.md says.
+    kept = {key: document[key] for key in ("from_at", "lines", "station", "to_at")}
+    text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert hashlib.sha256(text.encode()).hexdigest() == document["sha256"] == export.head.sha256
+    assert bytes_of(export_json(ledger, snapshot, BY)) == content
+    with pytest.raises(NotFound):
+        export_csv(ledger, "none", BY)
+
+
+def test_a_part_of_a_snapshot_says_what_was_selected(ledger: Ledger, tmp_path: Path) -> None:
+    snapshot = fill(ledger, tmp_path)
+    wanted = Selection(kind=Role.HOUSEHOLD)
+    document = json.loads(bytes_of(export_json(ledger, snapshot, BY, wanted)))
+    assert [line["meter"] for line in document["lines"]] == ["M1", "M3"]
+    assert (document["selection"], document["line_count"]) == ({"kind": "household"}, 4)
+    assert bytes_of(export_csv(ledger, snapshot, BY, wanted)).count(b"\n") == 3
+    for action in ("export.csv", "export.json"):
+        (entry,) = entries(ledger, action)
+        assert (entry["rows"], entry["selection"]) == (2, {"kind": "household"})
 
 
 def test_a_workbook_is_recorded_and_the_same_again(ledger: Ledger, tmp_path: Path) -> None:
@@ -235,6 +281,40 @@ def test_the_command_writes_reports_and_says_so(
     nowhere = ["--output", str(tmp_path / "no" / "x.xml")]
     result = CliRunner().invoke(app, [*base, *nowhere])
     assert "cannot be written" in result.stderr
+
+
+def test_the_report_runs_nothing_that_their_file_says(
+    command: tuple[list[str], str], tmp_path: Path
+) -> None:
+    config, snapshot = command
+    theirs, filled, report = (tmp_path / name for name in ("their.xml", "back.xml", "look.csv"))
+    theirs.write_bytes(
+        their_file(their_row(MA_DDO="=1+1"), their_row(MA_DDO="T1/a", SERY_CTO="M3", CS_CU="-7"))
+    )
+    options = ["--fill", str(theirs), "--report", str(report), "--output", str(filled)]
+    result = CliRunner().invoke(app, ["export", "cmis", *config, "--snapshot", snapshot, *options])
+    assert result.exit_code == 3, result.output
+    lines = report.read_text().splitlines()
+    assert "1,'=1+1,KT,unknown_point,," in lines
+    assert any(row.startswith("2,T1/a,KT,") and ",-7," in row for row in lines), lines
+
+
+def test_commands_of_lines_as_csv_and_json(command: tuple[list[str], str], tmp_path: Path) -> None:
+    config, snapshot = command
+    for form, begins in (("csv", b"point,meter,"), ("json", b'{"id":"')):
+        output = tmp_path / f"lines.{form}"
+        base = ["export", form, *config, "--output", str(output)]
+        result = CliRunner().invoke(app, [*base, "--snapshot", snapshot])
+        assert (result.exit_code, result.stdout) == (
+            0,
+            f"4 rows of snapshot {snapshot} in {output}\n",
+        ), result.output
+        assert output.read_bytes().startswith(begins)
+        assert output.stat().st_mode & 0o077 == 0
+        result = CliRunner().invoke(app, [*base, "--snapshot", snapshot])
+        assert (result.exit_code, "is there already" in result.stderr) == (1, True)
+        both = CliRunner().invoke(app, [*base, "--force", "--snapshot", snapshot, "--run", "R"])
+        assert (both.exit_code, "whose file is it?" in both.stderr) == (1, True)
 
 
 def test_commands_of_workbooks_and_papers(command: tuple[list[str], str], tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from collector.operations import run_exports
 from collector.operations.daily import DAY
 from collector.operations.export_selection import Selection
 from collector.operations.exports import By
-from collector.operations.green_button import export_green_button
+from collector.operations.green_button import Cadence, export_green_button
+from collector.operations.half_hours import export_half_hours
 from collector.operations.keys import KeyIdentity, Scope
 from collector.registry.values import Role
 from collector.web.context import Context, ContextParameter
@@ -130,13 +131,20 @@ def green_button_xml(
     last_day: Day,
     context: ContextParameter,
     key: ExportKey,
+    cadence: Annotated[Cadence, Query(alias="by", description="by what energies are given")] = (
+        Cadence.DAY
+    ),
 ) -> Response:
-    """The energy of each day of the customer's points while their contracts were in force; both
-    ends are included."""
+    """The energy of each day, or of each half-hour that was read at both its ends, of the
+    customer's points while their contracts were in force. Both days are included; by half-hour 366
+    at most."""
     zone = context.zone
     period = day_start(first_day, zone), day_start(last_day + DAY, zone)
     by = _by(context, key)
-    made = export_green_button(context.ledger, customer, period, context.limits(), by)
+    if cadence is Cadence.HALF_HOUR:
+        made = export_half_hours(context.ledger, customer, period, by)
+    else:
+        made = export_green_button(context.ledger, customer, period, context.limits(), by)
     headers = {
         "Cache-Control": "private, no-store",
         "Content-Disposition": 'attachment; filename="green-button.xml"',

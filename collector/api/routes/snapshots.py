@@ -12,8 +12,6 @@ from fastapi.responses import StreamingResponse
 from collector.api.auth import needs
 from collector.api.idempotency import IdempotencyHeader, once
 from collector.api.models import SnapshotList, SnapshotRequest, SnapshotView
-from collector.billing.exports.csv_export import snapshot_csv
-from collector.billing.exports.json_export import snapshot_json
 from collector.billing.values import SnapshotHead
 from collector.operations import exports, snapshots
 from collector.operations.keys import KeyIdentity, Scope
@@ -113,37 +111,49 @@ def get_snapshot(
 @router.get(
     "/{snapshot_id}/lines.csv",
     summary="A snapshot's lines as CSV",
-    dependencies=[Security(needs(Scope.EXPORT))],
     response_class=StreamingResponse,
     responses=responses(404)
     | NOT_MODIFIED
     | {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
-def lines_csv(snapshot_id: SnapshotId, request: Request, context: ContextParameter) -> Response:
-    """One line per point, register and installation; UTF-8 with a header row."""
+def lines_csv(
+    snapshot_id: SnapshotId,
+    request: Request,
+    context: ContextParameter,
+    key: Annotated[KeyIdentity, Security(needs(Scope.EXPORT))],
+) -> Response:
+    """One line per point, register and installation; UTF-8 with a header row. Recorded in the
+    audit trail."""
     head = snapshots.get_snapshot(context.ledger, snapshot_id)
     if is_held(request, _tag(head, "csv")):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=_headers(head, "csv"))
-    lines = snapshots.snapshot_lines(context.ledger, snapshot_id)
-    return _streamed(snapshot_csv(lines), "text/csv; charset=utf-8", _headers(head, "csv"))
+    by = exports.By(key.name, context.now(), context.zone)
+    export = exports.export_csv(context.ledger, snapshot_id, by)
+    return _streamed(export.pieces, "text/csv; charset=utf-8", _headers(head, "csv"))
 
 
 @router.get(
     "/{snapshot_id}/lines.json",
     summary="A snapshot's lines as JSON",
-    dependencies=[Security(needs(Scope.EXPORT))],
     response_class=StreamingResponse,
     responses=responses(404)
     | NOT_MODIFIED
     | {200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
 )
-def lines_json(snapshot_id: SnapshotId, request: Request, context: ContextParameter) -> Response:
-    """The head, and the same lines as the CSV has, as one JSON document."""
+def lines_json(
+    snapshot_id: SnapshotId,
+    request: Request,
+    context: ContextParameter,
+    key: Annotated[KeyIdentity, Security(needs(Scope.EXPORT))],
+) -> Response:
+    """The head, and the same lines as the CSV has, as one JSON document. Recorded in the audit
+    trail."""
     head = snapshots.get_snapshot(context.ledger, snapshot_id)
     if is_held(request, _tag(head, "json")):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=_headers(head, "json"))
-    lines = snapshots.snapshot_lines(context.ledger, snapshot_id)
-    return _streamed(snapshot_json(head, lines), "application/json", _headers(head, "json"))
+    by = exports.By(key.name, context.now(), context.zone)
+    export = exports.export_json(context.ledger, snapshot_id, by)
+    return _streamed(export.pieces, "application/json", _headers(head, "json"))
 
 
 @router.get(

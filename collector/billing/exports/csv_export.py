@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from collector.billing.snapshot import line_document
 from collector.billing.values import SnapshotLine
+from collector.registry.cells import tame_cell
 
 COLUMNS = (
     "point",
@@ -35,12 +36,13 @@ def snapshot_csv(lines: Iterable[SnapshotLine]) -> Iterator[bytes]:
 def csv_pieces(
     columns: Sequence[str], documents: Iterable[Mapping[str, str | int | None]]
 ) -> Iterator[bytes]:
-    """Documents as CSV, some hundreds at once; see snapshot_csv for its form."""
+    """Documents as CSV, some hundreds at once; see snapshot_csv for its form. No text of them is
+    taken for a formula where somebody opens the file."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     for number, document in enumerate(documents, 1):
-        writer.writerow([document[column] for column in columns])
+        writer.writerow([tame_cell(document[column]) for column in columns])
         if number % PIECE_LINES == 0:
             yield buffer.getvalue().encode()
             buffer.seek(0)

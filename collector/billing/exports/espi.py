@@ -19,6 +19,7 @@ from contract.registers import BY_OBIS, Unit
 _NAMES = uuid.UUID("6f1d3c0e-6a55-5e0b-9d2e-5d0a3f2b7c11")
 
 _DAY_S = 86_400
+_HALF_HOUR_S = 1_800
 _UNITS = {Unit.WH: 72, Unit.VARH: 73}
 _FORWARD, _REVERSE = 1, 19
 _EXPORTED = frozenset({"2", "4"})  # OBIS group C: active and reactive energy that is fed back
@@ -101,11 +102,55 @@ def green_button(
     yield b"</feed>\n"
 
 
+def half_hour_feed(
+    blocks: Iterable[Series], points: Sequence[str], period: tuple[datetime, datetime], zone: tzinfo
+) -> Iterator[bytes]:
+    """The feed of half-hours in pieces, UTF-8: a piece for each of `blocks`, and none is kept.
+
+    `blocks` have the intervals of one register and one month of the zone each, at least one;
+    `points` are those that were asked for. The entries of a point, a register and its type are
+    before the first block of theirs. As with days, the same has the same bytes.
+    """
+    from_at, to_at = period
+    updated = format_instant(to_at.astimezone(UTC))
+    days = f"{from_at.astimezone(zone):%Y-%m-%d}/{to_at.astimezone(zone):%Y-%m-%d}"
+    yield (
+        f"{_HEAD}  <id>{_urn('half-hours', '|'.join((days, *points)))}</id>\n"
+        f"  <title>Green Button {days}</title>\n  <updated>{updated}</updated>\n"
+        '  <link rel="self" href="DownloadMyData"/>\n'
+    ).encode()
+    local_time = _local_time(to_at, zone)
+    yield _entry(_LOCAL_TIME, "LocalTimeParameters", (), local_time, updated).encode()
+    told: set[str] = set()
+    for one in blocks:
+        point, register = one.point, one.register
+        # Not the names that a file of days has for the same register: what they name differs.
+        usage = f"UsagePoint/{_short('point', point)}"
+        kind = f"ReadingType/{_short('half-hour type', register)}"
+        reading = f"{usage}/MeterReading/{_short('half-hour reading', f'{point}|{register}')}"
+        month = f"{one.intervals[0].from_at.astimezone(zone):%Y-%m}"
+        body = _reading_type(register, _HALF_HOUR_S)
+        head = (
+            (kind, "ReadingType", (), body, register),
+            (usage, "UsagePoint", (f"{usage}/MeterReading", _LOCAL_TIME), _USAGE_POINT, point),
+            (reading, "MeterReading", (f"{reading}/IntervalBlock", kind), _METER_READING, register),
+        )
+        written = [
+            _entry(path, name, related, text, updated, title)
+            for path, name, related, text, title in head
+            if path not in told
+        ]
+        told |= {path for path, *_ in head}
+        block = f"{reading}/IntervalBlock/{month}"
+        written.append(_entry(block, "IntervalBlock", (), _block(one.intervals), updated, month))
+        yield "".join(written).encode()
+    yield b"</feed>\n"
+
+
 def _reading(one: Series, parent: str, zone: tzinfo, updated: str) -> Iterator[bytes]:
     path = f"{parent}/{_short('reading', f'{one.point}|{one.register}')}"
     related = (f"{path}/IntervalBlock", f"ReadingType/{_short('type', one.register)}")
-    body = '<MeterReading xmlns="http://naesb.org/espi"/>'
-    yield _entry(path, "MeterReading", related, body, updated, one.register).encode()
+    yield _entry(path, "MeterReading", related, _METER_READING, updated, one.register).encode()
 
     def month(interval: Interval) -> str:
         return f"{interval.from_at.astimezone(zone):%Y-%m}"
@@ -115,6 +160,7 @@ def _reading(one: Series, parent: str, zone: tzinfo, updated: str) -> Iterator[b
         yield _entry(block, "IntervalBlock", (), _block(list(of_month)), updated, name).encode()
 
 
+_METER_READING = '<MeterReading xmlns="http://naesb.org/espi"/>'
 _USAGE_POINT = (
     '<UsagePoint xmlns="http://naesb.org/espi"><ServiceCategory><kind>0</kind>'
     "</ServiceCategory></UsagePoint>"
@@ -144,15 +190,15 @@ def _local_time(at: datetime, zone: tzinfo) -> str:
     )
 
 
-def _reading_type(register: str) -> str:
-    """Energy by day (deltaData), secondary metered electricity; `tou` is the meter's own rate."""
+def _reading_type(register: str, length_s: int = _DAY_S) -> str:
+    """Energy by interval (deltaData), secondary metered; `tou` is the meter's own rate."""
     group_c, rate = register.partition(":")[2].split(".")[0], int(register.rpartition(".")[2])
     parts = (
         ("accumulationBehaviour", 4),
         ("commodity", 1),
         ("dataQualifier", 12),
         ("flowDirection", _REVERSE if group_c in _EXPORTED else _FORWARD),
-        ("intervalLength", _DAY_S),
+        ("intervalLength", length_s),
         ("kind", 12),
         ("powerOfTenMultiplier", 0),
         ("timeAttribute", 11),

@@ -13,6 +13,8 @@ from collector.civil import format_instant
 
 PIECE_LINES = 500
 
+_NOTHING: Mapping[str, str] = {}
+
 
 def head_document(head: SnapshotHead) -> dict[str, str | int | None]:
     """A snapshot's head as JSON shows it."""
@@ -28,9 +30,16 @@ def head_document(head: SnapshotHead) -> dict[str, str | int | None]:
     }
 
 
-def snapshot_json(head: SnapshotHead, lines: Iterable[SnapshotLine]) -> Iterator[bytes]:
-    """`{…head…, "lines": […]}` in pieces; together they are one JSON document in UTF-8."""
-    return json_pieces(msgspec.json.encode(head_document(head)), map(line_document, lines))
+def snapshot_json(
+    head: SnapshotHead, lines: Iterable[SnapshotLine], selection: Mapping[str, str] = _NOTHING
+) -> Iterator[bytes]:
+    """`{…head…, "lines": […]}` in pieces; together they are one JSON document in UTF-8.
+
+    A part of a snapshot has what was selected as `selection`; `line_count` and hash are the
+    snapshot's.
+    """
+    document = {**head_document(head), **({"selection": dict(selection)} if selection else {})}
+    return json_pieces(msgspec.json.encode(document), map(line_document, lines))
 
 
 def json_pieces(head: bytes, lines: Iterable[Mapping[str, str | int | None]]) -> Iterator[bytes]:

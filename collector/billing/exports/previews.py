@@ -14,6 +14,7 @@ from collector.billing.rating.preview import (
     canonical_json,
     preview_hash,
 )
+from collector.registry.cells import tame_cell
 
 COLUMNS = (
     "bill",
@@ -61,14 +62,14 @@ def previews_csv(previews: Iterable[BillPreview]) -> Iterator[bytes]:
         head = (preview.bill, preview.from_day, preview.to_day)
         tail = (preview.what_if, preview_hash(preview))
         for row in (*map(_energy, preview.lines), *map(_reactive, preview.reactive)):
-            writer.writerow((*head, *row, *tail))
+            writer.writerow(map(tame_cell, (*head, *row, *tail)))
         for kind, amount in (
             ("amount", preview.amount_vnd),
             ("vat", preview.vat_vnd),
             ("total", preview.total_vnd),
         ):
             row = ("", kind, *[""] * 9, amount)
-            writer.writerow((*head, *row, *tail))
+            writer.writerow(map(tame_cell, (*head, *row, *tail)))
         if number % PIECE_BILLS == 0:
             yield _taken(buffer)
     yield _taken(buffer)
