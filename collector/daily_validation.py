@@ -14,7 +14,7 @@ from collector.civil import civil_day, day_start
 from collector.errors import CollectorError
 from collector.ledger import Ledger
 from collector.metrics import Metrics
-from collector.operations.vee import ACTION, DAYS_MAX, VeeReport, VeeRun, run_vee
+from collector.operations.vee import ACTION, DAYS_MAX, Stopped, VeeReport, VeeRun, run_vee
 from collector.vee.limits import LimitsBook
 
 # Who has validated, in the audit trail.
@@ -66,7 +66,7 @@ class DailyValidation:
             self._stop.wait(TICK_S)
 
     def stop(self) -> None:
-        """Have `run` return after the day in hand; may be called from any thread."""
+        """Have `run` return after the station in hand; may be called from any thread."""
         self._stop.set()
 
     def troubles(self) -> dict[str, str]:
@@ -77,6 +77,8 @@ class DailyValidation:
         """Validate what is due now, if anything is; a failure is told, and tried again later."""
         try:
             report = self._validate(self._now())
+        except Stopped:
+            return None
         except CollectorError as error:
             self._trouble = f"the days before today were not validated: {error}; {error.hint}"
             self._metrics.daily_validations.labels("failed").inc()
@@ -104,7 +106,7 @@ class DailyValidation:
         if done is not None:
             first = max(min(first, done + _DAY), yesterday - _BACK_MAX + _DAY)
         wanted = VeeRun(first, yesterday, daily.zone, daily.limits())
-        report = run_vee(self._ledger, wanted, actor=ACTOR, now=now)
+        report = run_vee(self._ledger, wanted, actor=ACTOR, now=now, stopping=self._stop.is_set)
         self._metrics.daily_validations.labels("done").inc()
         self._metrics.daily_validated_at.set(now.timestamp())
         self._metrics.daily_found.set(report.new)

@@ -4,13 +4,13 @@ It fetches facts, asks the rules and keeps what they find; it must not judge a r
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
 from collector.civil import civil_day
-from collector.errors import InvalidRequest
+from collector.errors import CollectorError, InvalidRequest
 from collector.ledger import Ledger, UnitOfWork
 from collector.ledger.audit import AuditEntry
 from collector.ledger.findings import (
@@ -39,6 +39,12 @@ ACTION = "vee.run"
 
 # Who decides that a finding is gone, or back: nobody did.
 RUN = "vee"
+
+
+class Stopped(CollectorError):
+    """A run of the rules was told to stop before it had asked about all stations."""
+
+    code = "stopped"
 
 
 @dataclass(slots=True)
@@ -80,14 +86,21 @@ class VeeRun:
 
 
 def run_vee(
-    ledger: Ledger, run: VeeRun, *, actor: str, now: datetime, dry_run: bool = False
+    ledger: Ledger,
+    run: VeeRun,
+    *,
+    actor: str,
+    now: datetime,
+    dry_run: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> VeeReport:
     """Ask all rules about all meters of the period, station by station, and keep what they find.
 
     Running again changes nothing unless reads, registry or limits have changed: what is found again
     is the same finding, what is not found any more is closed. What was looked at is remembered,
-    as it was: billing asks for it. Raises InvalidRequest for the period,
-    NotFound for the station.
+    as it was: billing asks for it. `stopping` is asked before each station: once it says so, the
+    stations up to then are done and the trail does not say that the run was. Raises Stopped then,
+    InvalidRequest for the period, NotFound for the station.
     """
     _check_days(run, now)
     with ledger.read() as uow:
@@ -100,6 +113,8 @@ def run_vee(
         raise unknown_station(run.station)
     report = VeeReport(run.first_day, run.last_day, written=not dry_run)
     for station in stations:
+        if stopping():
+            raise Stopped(f"stopped before station {station}", hint="the same run again goes on")
         # One transaction a station: others write in between, and memory holds one at a time.
         with ledger.read() as uow:
             verdicts = _judge(uow, run, station, report)

@@ -26,7 +26,7 @@ from collector.operations.billing_runs import (
 from collector.operations.findings import enter_index
 from collector.operations.run_decisions import Verdict, decide_exceptions
 from collector.operations.run_validation import validate_run
-from collector.operations.vee import ACTION, VeeRun, run_vee
+from collector.operations.vee import ACTION, Stopped, VeeRun, run_vee
 from collector.operations.vee_files import load_limits
 from contract.registers import IMPORT_ACTIVE
 from tests.ledger.building import FILES, INSTALLATIONS, STATIONS, ZONE, import_files, midnight, put
@@ -274,3 +274,29 @@ def test_a_daily_validation_that_fails_is_told_and_tried_again(
         for outcome in ("done", "failed")
     }
     assert outcomes == {"done": 1, "failed": 1}
+
+
+def test_a_run_of_the_rules_that_is_told_to_stop_goes_on_the_next_time(
+    district: Ledger, tmp_path: Path
+) -> None:
+    more = {**FILES, "stations.csv": STATIONS + "T2,Trạm 2,Sông Lô,100\n"}
+    import_files(district, tmp_path / "more", more)
+    wanted = VeeRun(date(2026, 9, 20), date(2026, 10, 19), ZONE, LIMITS)
+    asked = iter([False, True])
+    with pytest.raises(Stopped, match="stopped before station T2"):
+        run_vee(district, wanted, actor="an", now=NOW, stopping=lambda: next(asked))
+    with district.read() as uow:
+        assert [one.station for one in uow.validations.touching(SEP, OCT)] == ["T1"]
+        assert list(uow.audit.of_action(ACTION)) == []
+
+
+def test_a_daily_validation_that_is_stopped_is_no_trouble_and_is_made_later(
+    district: Ledger,
+) -> None:
+    daily = Daily(ZONE, timedelta(minutes=200), 3, lambda: LIMITS)
+    part = DailyValidation(district, Metrics(), lambda: NOW, daily)
+    part.stop()
+    assert part.look() is None
+    assert part.troubles() == {"validation": ""}
+    again = DailyValidation(district, Metrics(), lambda: NOW, daily)
+    assert again.look() is not None
