@@ -121,8 +121,13 @@ class ApprovalFields(ReasonFields):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class ExportFields(Fields):
-    """That somebody means it."""
+class ActFields(Fields):
+    """A form with nothing to fill in."""
 
     form_token: Token = ""
+
+
+class ExportFields(ActFields):
+    """That somebody means it."""
+
     sure: Literal["yes"]

@@ -15,6 +15,7 @@ from fastapi.responses import RedirectResponse
 from collector.billing.gates import BLOCKING, UNACCEPTABLE, Cause, ExceptionFilter
 from collector.console import run_views
 from collector.console.form_values import (
+    ActFields,
     ApprovalFields,
     ExceptionFields,
     ExportFields,
@@ -39,6 +40,7 @@ from collector.operations.keys import KeyIdentity, Scope
 from collector.operations.registry_history import book_names
 from collector.operations.run_decisions import decide_exceptions
 from collector.operations.run_facts import Acting
+from collector.operations.run_validation import validate_run
 from collector.web.context import Context, ContextParameter
 from collector.web.parameters import Day
 from collector.web.scopes import allows
@@ -76,6 +78,7 @@ class ShownFields(Fields):
     undecided: bool = False
     first: Annotated[int, Query(ge=0, le=_FIRST_MAX)] = 0
     decided: Annotated[int, Query(ge=0, le=_FIRST_MAX)] | None = None
+    found: Annotated[int, Query(ge=0, le=_FIRST_MAX)] | None = None
     same: bool = False
 
 
@@ -200,6 +203,25 @@ def make_version(
 
     check_form(request, operator, Scope.SNAPSHOT, form.form_token)
     return _done(request, context, operator, run, make, form)
+
+
+@router.post("/runs/{run}/validation")
+def validate(
+    request: Request,
+    context: ContextParameter,
+    operator: Operator,
+    run: RunPath,
+    form: Annotated[ActFields, Form()],
+) -> Response:
+    """Ask all rules about the run's days; what they find is in the queue of findings."""
+
+    def validated() -> str:
+        by_whom = _acting(operator, context)
+        reports = validate_run(context.ledger, run, context.rules.billed, by_whom)
+        return f"/runs/{run}?found={sum(one.new for one in reports)}"
+
+    check_form(request, operator, Scope.SNAPSHOT, form.form_token)
+    return _done(request, context, operator, run, validated, form)
 
 
 @router.post("/runs/{run}/decisions")

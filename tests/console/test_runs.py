@@ -119,6 +119,12 @@ def test_a_run_from_opening_to_the_files(people: People, office: World) -> None:
     expect(changes.locator("tr")).to_have_count(3)
     expect(changes).to_contain_text("3.000,00" if people.vietnamese else "3,000.00")
     biller.locator("#to-run").click()
+    expect(biller.locator("#exceptions tbody .badge.bad")).to_have_count(6)
+    expect(biller.locator("#exceptions")).to_contain_text(
+        "chưa được kiểm tra" if people.vietnamese else "were not validated"
+    )
+    biller.locator("#validate").click()
+    expect(biller.locator("#found")).to_be_visible()
     expect(biller.locator("#exceptions tbody .badge.bad")).to_have_count(3)
     version = newest(office).versions[-1]
     expect(biller.locator("#hash")).to_have_text(version.sha256)
@@ -238,8 +244,8 @@ def test_who_may_only_look_sees_no_actions(people: People, office: World) -> Non
     expect(page.locator("#new-run")).to_have_count(0)
     expect(page.locator(".page-head")).to_contain_text("snapshot:create")
     page.goto(f"{people.url}/runs/{run}")
-    expect(page.locator("#exceptions tbody tr")).to_have_count(3)
-    for action in ("#make", "#approve", "#export", "#decide-exceptions", "#files"):
+    expect(page.locator("#exceptions tbody tr")).to_have_count(6)
+    for action in ("#make", "#validate", "#approve", "#export", "#decide-exceptions", "#files"):
         expect(page.locator(action)).to_have_count(0)
     expect(page.locator("main")).to_contain_text("snapshot:approve")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
