@@ -41,6 +41,7 @@ def drafted(ledger: Ledger, from_at: datetime, to_at: datetime, scope: Scope) ->
     ).run
     sha256 = make_version(ledger, run, BY, who("an")).version.sha256
     validate_run(ledger, run, BY, who("an"))
+    accept_exceptions(ledger, run, Cause.FIRST, who("an"))
     return run, sha256
 
 
