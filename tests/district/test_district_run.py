@@ -17,6 +17,9 @@ from songlo.demo.district.check import StationLoss, check_losses, check_ranking
 from songlo.demo.district.options import district_options
 from songlo.demo.district.run import LEDGER_FILE, DistrictOutcome, run_district
 
+# The whole of two billing periods, before the first test and once more on PostgreSQL.
+pytestmark = pytest.mark.timeout(300)
+
 OPTIONS = district_options(
     stations=5, interval_min=720, seed=7, start=None, today=date(2026, 11, 24)
 )
