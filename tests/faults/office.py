@@ -11,7 +11,10 @@ import yaml
 from tests.endurance.station import ENERGY
 from tests.faults.world import DEADLINE_S, World
 
-COLUMNS = "point, meter, kind, from_at, to_at, index_from, index_to, billed, quality, cites"
+COLUMNS = (
+    "point, meter, kind, from_at, to_at, index_from, index_to, read_from_at, read_to_at, billed, "
+    "quality, cites"
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Line:
     to_at: int
     index_from: int | None
     index_to: int | None
+    read_from_at: int | None
+    read_to_at: int | None
     billed: int | None
     quality: str
     cites: str | None
@@ -72,14 +77,14 @@ class Office:
     async def approve(self, key: str, run: str, sha256: str) -> str:
         """Approve over the API with the key of another person; the run's state then."""
         port = yaml.safe_load(self.config.read_text())["api"]["port"]
-        request = urllib.request.Request(  # noqa: S310 our own collector
+        request = urllib.request.Request(
             f"http://127.0.0.1:{port}/v1/billing/runs/{run}/approval",
             data=json.dumps({"sha256": sha256}).encode(),
             headers={"X-Api-Key": key, "Content-Type": "application/json"},
         )
 
         def asked() -> str:
-            with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 the same
+            with urllib.request.urlopen(request, timeout=20) as answer:
                 return str(json.load(answer)["state"])
 
         return await asyncio.to_thread(asked)
@@ -87,7 +92,7 @@ class Office:
     def lines(self, run: str, version: int) -> list[Line]:
         """The lines of a version that are of the active import, as the ledger has them."""
         query = (
-            f"SELECT {COLUMNS} FROM billing_lines WHERE run = '{run}' AND version = {version} "  # noqa: S608
+            f"SELECT {COLUMNS} FROM billing_lines WHERE run = '{run}' AND version = {version} "
             f"AND register = '{ENERGY}' ORDER BY ordinal"
         )
         return [Line(*row) for row in self.made.rows(query)]  # type: ignore[arg-type]

@@ -1,12 +1,14 @@
-"""Cases 21 and 27: meters that are exchanged, roll over or go back, and billing while data comes."""
+"""Cases 21 and 27: meters exchanged, rolling over, going back; billing while data comes."""
 
+import asyncio
 import struct
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.endurance.station import FIRST_ENERGY_ADDRESS, PROFILE, START, energy_kwh
+from tests.endurance.station import DEAD, FIRST_ENERGY_ADDRESS, PROFILE, START
 from tests.faults.office import Office
 from tests.faults.programs import Forks
 from tests.faults.world import World, until, world
@@ -34,6 +36,11 @@ def counted_kwh(serial: str, at: datetime) -> int:
     return (at - (EXCHANGED if serial == NEW else START)) // MINUTE
 
 
+def steady_kwh(serial: str, at: datetime) -> int:
+    """What a meter shows that nothing befalls."""
+    return 10_000 * int(serial[-1]) + (at - START) // MINUTE
+
+
 def shown_kwh(serial: str, at: datetime) -> int:
     """What its display makes of it."""
     counted = counted_kwh(serial, at)
@@ -41,22 +48,27 @@ def shown_kwh(serial: str, at: datetime) -> int:
         return NEW_KWH + counted
     if serial == ROLLING:
         return (ROLL_OVER_KWH - BEFORE_ROLL_OVER_KWH + counted) % ROLL_OVER_KWH
+    if serial == OLD:
+        return steady_kwh(serial, min(at, EXCHANGED))
     lost = BACK_KWH if serial == BACK and at >= WENT_BACK else 0
-    return energy_kwh(int(serial[-1]), START) + counted - lost
+    return steady_kwh(serial, at) - lost
 
 
-def show(made: World) -> None:
-    """Have the line's meters show that; at address 2 there is another meter after the exchange."""
+def show(
+    made: World, shown: Callable[[str, datetime], int], exchanged: datetime | None = None
+) -> None:
+    """Have the line's meters show that; at address 2 there is another one after an exchange."""
 
     def word(unit: int, address: int) -> int:
         at = made.station.clock.now
-        serial = NEW if unit == 2 and at >= EXCHANGED else f"m000{unit}"
+        is_new = unit == 2 and exchanged is not None and at >= exchanged
+        serial = NEW if is_new else f"m000{unit}"
         is_energy = FIRST_ENERGY_ADDRESS <= address < FIRST_ENERGY_ADDRESS + 8
-        words = struct.unpack(">HH", struct.pack(">f", shown_kwh(serial, at) if is_energy else 230))
+        words = struct.unpack(">HH", struct.pack(">f", shown(serial, at) if is_energy else 230))
         return int(words[address % 2])
 
     made.station.bridges[0].slave.words = word
-    made.shown_kwh = shown_kwh
+    made.shown_kwh = shown
 
 
 def registry(meters: list[str]) -> dict[str, str]:
@@ -102,7 +114,7 @@ async def test_case_21_a_meter_is_exchanged_one_rolls_over_and_one_goes_backward
 ) -> None:
     async with world(tmp_path, forks, meters=4, schedule=SCHEDULE) as made:
         made.station.interval_min = EVERY_MIN
-        show(made)
+        show(made, shown_kwh, EXCHANGED)
         office = Office(made)
         await office.bring(registry(made.station.serials))
         made.start_collector()
@@ -133,3 +145,143 @@ async def test_case_21_a_meter_is_exchanged_one_rolls_over_and_one_goes_backward
         assert f"T1/{BACK} 1-0:1.8.0 none" in said
         await made.settle()
         made.tell(21)
+
+
+CLERK_SLOTS = 2  # so many go by while a command works
+HOURLY: dict[str, object] = {
+    "interval_min": 60,
+    "index_at": ["00:00", "22:00"],  # the second is the nearest read where midnight's is missing
+    "index_window_min": 1320,
+    "index_retry_s": 3600,
+}
+LATER, LATE = "m0002", "m0003"  # read for midnight after the export, and before it
+
+
+class Busy:
+    """Lets the gateway's time go on, and its batches come, while the office works."""
+
+    def __init__(self, made: World) -> None:
+        self.made = made
+        self.slot = 0
+
+    async def to(self, slot: int) -> None:
+        """Every batch till then is kept, arrives and is acknowledged."""
+        self.slot = slot
+        await self.made.slots_to(slot)
+        await until(self._all_acked, f"all is acknowledged up to slot {slot}")
+
+    async def during(self, work: Coroutine[None, None, str]) -> str:
+        said, _ = await asyncio.gather(work, self.to(self.slot + CLERK_SLOTS))
+        return said
+
+    def _all_acked(self) -> bool:
+        return len(self.made.acked()) > self.slot and self.made.kept() == self.made.acked()
+
+
+def read_at(made: World, meter: str, slot: int) -> datetime:
+    """When the meter was read for that slot; fails where it was not."""
+    ms = 1000 * int((START + timedelta(hours=slot)).timestamp())
+    query = f"SELECT max(at) FROM index_reads WHERE meter = '{meter}' AND slot = {ms}"
+    at = made.one(query)
+    assert at > ms, f"{meter} was not read late"
+    return datetime.fromtimestamp(at / 1000, START.tzinfo)
+
+
+def billed_kwh(office: Office, run: str, version: int) -> dict[str, int]:
+    """What a version bills as consumption, by meter."""
+    lines = [one for one in office.lines(run, version) if one.kind == "consumption"]
+    return {one.meter: (one.billed or 0) // 1000 for one in lines}
+
+
+def version_rows(made: World, run: str, version: int) -> list[tuple[object, ...]]:
+    """All that the ledger has of a version: its head with its hash, and its lines."""
+    where = f"WHERE run = '{run}' AND version = {version}"
+    heads = made.rows(f"SELECT * FROM billing_versions {where}")
+    return heads + made.rows(f"SELECT * FROM billing_lines {where} ORDER BY ordinal")
+
+
+async def billed(office: Office, busy: Busy, run: str, key: str, causes: tuple[str, ...]) -> str:
+    """The latest version validated, accepted, approved by another person; its file."""
+    sha256 = made_last(office, run)
+    await busy.during(office.billing("validate", run))
+    for cause in causes:
+        await busy.during(office.billing("accept", run, cause, "--reason", "looked at"))
+    assert "another person" in await office.billing("approve", run, sha256, code=1)
+    assert await busy.during(office.approve(key, run, sha256)) == "approved"
+    return await busy.during(exported(office, run))
+
+
+def made_last(office: Office, run: str) -> str:
+    """The hash of the run's latest version."""
+    query = f"SELECT sha256 FROM billing_versions WHERE run = '{run}' ORDER BY version DESC LIMIT 1"
+    return str(office.made.rows(query)[0][0])
+
+
+async def exported(office: Office, run: str) -> str:
+    """The run's file."""
+    path = office.made.folder / "run.csv"
+    await office.billing("export", run, "--output", str(path))
+    return path.read_bytes().decode("utf-8")
+
+
+async def test_case_27_billing_while_batches_late_reads_and_corrections_come(
+    tmp_path: Path, forks: Forks
+) -> None:
+    async with world(tmp_path, forks, schedule=HOURLY) as made:
+        made.station.interval_min = 60
+        show(made, steady_kwh)
+        office, busy = Office(made), Busy(made)
+        dead = made.station.bridges[0].slave.always
+        ratio = f"point,from_at,multiplier\nT1/{PLAIN},{START.isoformat()},"
+        files = registry(made.station.serials) | {"multipliers.csv": f"{ratio}1\n"}
+        await office.bring(files)
+        key = (await office.songlo("key", "add", "binh", "--scope", "snapshot:approve")).strip()
+        made.collector = made.collector_command("run")
+        await made.subscribed()
+        made.station.start()
+        await busy.to(23)
+        dead |= {2: DEAD, 3: DEAD}
+        await busy.to(24)
+
+        days = ("--from", "2026-01-02", "--to", "2026-01-03")
+        first = (await busy.during(office.billing("open", *days))).strip()
+        await busy.during(office.make(first))
+        assert billed_kwh(office, first, 1) == {PLAIN: 1440, LATER: 1320, LATE: 1320}
+        before = version_rows(made, first, 1)
+        del dead[3]
+        await busy.to(busy.slot + CLERK_SLOTS)
+        late_at = read_at(made, LATE, 24)
+        await busy.during(office.make(first))
+        late_kwh = (late_at - START) // MINUTE
+        assert late_kwh > 1440
+        assert billed_kwh(office, first, 2) == {PLAIN: 1440, LATER: 1320, LATE: late_kwh}
+        file = await billed(office, busy, first, key, ("first", "no_bill"))
+        rows = version_rows(made, first, 2)
+
+        del dead[2]
+        corrected = {"multipliers.csv": f"{ratio}2\n"}
+        await busy.during(office.bring(corrected, "--correct", "two ratios were taken for one"))
+        read_at(made, LATER, 24)
+        await busy.to(48)
+        days = ("--from", "2026-01-03", "--to", "2026-01-04")
+        second = (await busy.during(office.billing("open", *days))).strip()
+        await busy.during(office.make(second))
+        assert billed_kwh(office, second, 1) == {
+            PLAIN: 2 * 1440,
+            LATER: 1440 + 120,  # it goes on from the index that was exported
+            LATE: 2880 - late_kwh,
+        }
+        (correction,) = [one for one in office.lines(second, 1) if one.kind == "correction"]
+        assert (correction.meter, correction.billed) == (PLAIN, 1_440_000)
+        assert correction.cites == first
+        await billed(office, busy, second, key, ("corrected", "no_bill"))
+
+        assert await exported(office, first) == file
+        assert version_rows(made, first, 1) == before
+        assert version_rows(made, first, 2) == rows
+        assert "as they were made" in await office.billing("verify")
+        made.injected.append(f"{office.given} commands while {busy.slot} slots came")
+        made.injected.append("two late reads, a correction")
+        made.quiet()
+        await made.settle()
+        made.tell(27)
