@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -147,12 +148,11 @@ async def test_case_21_a_meter_is_exchanged_one_rolls_over_and_one_goes_backward
         made.tell(21)
 
 
-CLERK_SLOTS = 2  # so many go by while a command works
-HOURLY: dict[str, object] = {
-    "interval_min": 60,
+BUSY: dict[str, object] = {
+    "interval_min": EVERY_MIN,
     "index_at": ["00:00", "22:00"],  # the second is the nearest read where midnight's is missing
     "index_window_min": 1320,
-    "index_retry_s": 3600,
+    "index_retry_s": 3600,  # in the middle between two slots too
 }
 LATER, LATE = "m0002", "m0003"  # read for midnight after the export, and before it
 
@@ -171,7 +171,7 @@ class Busy:
         await until(self._all_acked, f"all is acknowledged up to slot {slot}")
 
     async def during(self, work: Coroutine[None, None, str]) -> str:
-        said, _ = await asyncio.gather(work, self.to(self.slot + CLERK_SLOTS))
+        said, _ = await asyncio.gather(work, self.to(self.slot + 1))
         return said
 
     def _all_acked(self) -> bool:
@@ -180,7 +180,7 @@ class Busy:
 
 def read_at(made: World, meter: str, slot: int) -> datetime:
     """When the meter was read for that slot; fails where it was not."""
-    ms = 1000 * int((START + timedelta(hours=slot)).timestamp())
+    ms = 1000 * int((START + slot * made.station.interval).timestamp())
     query = f"SELECT max(at) FROM index_reads WHERE meter = '{meter}' AND slot = {ms}"
     at = made.one(query)
     assert at > ms, f"{meter} was not read late"
@@ -200,11 +200,11 @@ def version_rows(made: World, run: str, version: int) -> list[tuple[object, ...]
     return heads + made.rows(f"SELECT * FROM billing_lines {where} ORDER BY ordinal")
 
 
-async def billed(office: Office, busy: Busy, run: str, key: str, causes: tuple[str, ...]) -> str:
+async def billed(office: Office, busy: Busy, run: str, key: str) -> str:
     """The latest version validated, accepted, approved by another person; its file."""
     sha256 = made_last(office, run)
     await busy.during(office.billing("validate", run))
-    for cause in causes:
+    for cause in ("first", "no_bill"):  # no run was before, and there are no books
         await busy.during(office.billing("accept", run, cause, "--reason", "looked at"))
     assert "another person" in await office.billing("approve", run, sha256, code=1)
     assert await busy.during(office.approve(key, run, sha256)) == "approved"
@@ -224,64 +224,79 @@ async def exported(office: Office, run: str) -> str:
     return path.read_bytes().decode("utf-8")
 
 
+@dataclass(frozen=True)
+class Billed:
+    """The first run: its file, its versions in the ledger, what the late read made of it."""
+
+    run: str
+    file: str
+    versions: list[list[tuple[object, ...]]]
+    late_kwh: int
+
+
+async def first_run(office: Office, busy: Busy, key: str) -> Billed:
+    """A version, the read that comes late, another version, which is exported."""
+    made = busy.made
+    days = ("--from", "2026-01-02", "--to", "2026-01-03")
+    run = (await busy.during(office.billing("open", *days))).strip()
+    await busy.during(office.make(run))
+    assert billed_kwh(office, run, 1) == {PLAIN: 1440, LATER: 1320, LATE: 1320}
+    before = version_rows(made, run, 1)
+    del made.station.bridges[0].slave.always[3]
+    await busy.to(busy.slot + 1)
+    late_kwh = (read_at(made, LATE, A_DAY) - START) // MINUTE
+    await busy.during(office.make(run))
+    assert billed_kwh(office, run, 2) == {PLAIN: 1440, LATER: 1320, LATE: late_kwh}
+    assert version_rows(made, run, 1) == before
+    file = await billed(office, busy, run, key)
+    return Billed(run, file, [before, version_rows(made, run, 2)], late_kwh)
+
+
+async def second_run(office: Office, busy: Busy, first: Billed) -> None:
+    """What came after the first one's export is in the next."""
+    days = ("--from", "2026-01-03", "--to", "2026-01-04")
+    run = (await busy.during(office.billing("open", *days))).strip()
+    await busy.during(office.make(run))
+    assert billed_kwh(office, run, 1) == {
+        PLAIN: 2 * 1440,
+        LATER: 1440 + 120,  # it goes on from the index that was exported
+        LATE: 2880 - first.late_kwh,
+    }
+    (correction,) = [one for one in office.lines(run, 1) if one.kind == "correction"]
+    assert (correction.meter, correction.billed) == (PLAIN, 1_440_000)
+    assert correction.cites == first.run
+
+
 async def test_case_27_billing_while_batches_late_reads_and_corrections_come(
     tmp_path: Path, forks: Forks
 ) -> None:
-    async with world(tmp_path, forks, schedule=HOURLY) as made:
-        made.station.interval_min = 60
+    async with world(tmp_path, forks, schedule=BUSY) as made:
+        made.station.interval_min = EVERY_MIN
         show(made, steady_kwh)
         office, busy = Office(made), Busy(made)
         dead = made.station.bridges[0].slave.always
         ratio = f"point,from_at,multiplier\nT1/{PLAIN},{START.isoformat()},"
-        files = registry(made.station.serials) | {"multipliers.csv": f"{ratio}1\n"}
-        await office.bring(files)
+        await office.bring(registry(made.station.serials) | {"multipliers.csv": f"{ratio}1\n"})
         key = (await office.songlo("key", "add", "binh", "--scope", "snapshot:approve")).strip()
-        made.collector = made.collector_command("run")
+        made.collector = made.collector_command("run")  # with the API
         await made.subscribed()
         made.station.start()
-        await busy.to(23)
+        await busy.to(A_DAY - 1)
         dead |= {2: DEAD, 3: DEAD}
-        await busy.to(24)
-
-        days = ("--from", "2026-01-02", "--to", "2026-01-03")
-        first = (await busy.during(office.billing("open", *days))).strip()
-        await busy.during(office.make(first))
-        assert billed_kwh(office, first, 1) == {PLAIN: 1440, LATER: 1320, LATE: 1320}
-        before = version_rows(made, first, 1)
-        del dead[3]
-        await busy.to(busy.slot + CLERK_SLOTS)
-        late_at = read_at(made, LATE, 24)
-        await busy.during(office.make(first))
-        late_kwh = (late_at - START) // MINUTE
-        assert late_kwh > 1440
-        assert billed_kwh(office, first, 2) == {PLAIN: 1440, LATER: 1320, LATE: late_kwh}
-        file = await billed(office, busy, first, key, ("first", "no_bill"))
-        rows = version_rows(made, first, 2)
-
+        await busy.to(A_DAY)
+        first = await first_run(office, busy, key)
         del dead[2]
         corrected = {"multipliers.csv": f"{ratio}2\n"}
         await busy.during(office.bring(corrected, "--correct", "two ratios were taken for one"))
-        read_at(made, LATER, 24)
-        await busy.to(48)
-        days = ("--from", "2026-01-03", "--to", "2026-01-04")
-        second = (await busy.during(office.billing("open", *days))).strip()
-        await busy.during(office.make(second))
-        assert billed_kwh(office, second, 1) == {
-            PLAIN: 2 * 1440,
-            LATER: 1440 + 120,  # it goes on from the index that was exported
-            LATE: 2880 - late_kwh,
-        }
-        (correction,) = [one for one in office.lines(second, 1) if one.kind == "correction"]
-        assert (correction.meter, correction.billed) == (PLAIN, 1_440_000)
-        assert correction.cites == first
-        await billed(office, busy, second, key, ("corrected", "no_bill"))
-
-        assert await exported(office, first) == file
-        assert version_rows(made, first, 1) == before
-        assert version_rows(made, first, 2) == rows
+        read_at(made, LATER, A_DAY)
+        await busy.to(2 * A_DAY)
+        await second_run(office, busy, first)
+        assert await busy.during(exported(office, first.run)) == first.file
+        assert [version_rows(made, first.run, one) for one in (1, 2)] == first.versions
         assert "as they were made" in await office.billing("verify")
-        made.injected.append(f"{office.given} commands while {busy.slot} slots came")
+        made.injected.append(f"{office.given} commands while {busy.slot - A_DAY} slots came")
         made.injected.append("two late reads, a correction")
+        made.read_late = 2
         made.quiet()
         await made.settle()
         made.tell(27)
