@@ -197,7 +197,7 @@ async def standing(station: Station) -> AsyncIterator[Station]:
         await station.clock.start()
         stack.push_async_callback(station.clock.stop)
         for _ in range(station.lines):
-            slave = Slave(list(station.addresses), words=partial(_word, station.clock))
+            slave = Slave(list(station.addresses), words=partial(word_at, station.clock))
             station.bridges.append(await stack.enter_async_context(TcpSlave(slave)))
         try:
             yield station
@@ -207,7 +207,7 @@ async def standing(station: Station) -> AsyncIterator[Station]:
                 await asyncio.to_thread(station.process.wait, 20)
 
 
-def _word(clock: ReplayServer, unit: int, address: int) -> int:
+def word_at(clock: ReplayServer, unit: int, address: int) -> int:
     """A register of PROFILE: the energies are `energy_kwh`, everything else is 230."""
     is_energy = FIRST_ENERGY_ADDRESS <= address < FIRST_ENERGY_ADDRESS + 8
     value = energy_kwh(unit, clock.now) if is_energy else 230

@@ -139,6 +139,8 @@ class _RtuFrames:
         frame += crc(frame)
         if fault.kind == "bad_crc":
             frame = frame[:-1] + bytes([frame[-1] ^ 1])
+        if fault.kind == "damaged":  # the check sum is that of what was sent
+            frame = frame[:3] + bytes(byte ^ 1 for byte in frame[3:-2]) + frame[-2:]
         if fault.kind == "truncated":
             frame = frame[: len(frame) // 2]
         if fault.kind == "noise":
