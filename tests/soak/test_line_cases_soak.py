@@ -1,4 +1,4 @@
-"""Case 20 (`make soak`): a line that spoils, delays and loses answers, an adapter that is pulled out.
+"""Case 20 (`make soak`): a line spoils, delays and loses answers, and its adapter is pulled out.
 
 The meters are on a pseudo-terminal; what they show follows from the instant, so that an answer of
 another meter, register or slot is known for what it is.
