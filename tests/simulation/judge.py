@@ -317,16 +317,19 @@ class _Case:
         if receipt.state != "claimed" or committed is None:
             return False
         died = any(at_s >= committed.at_s for at_s in self._collector.died_at_s)
-        return died and self._is_given_up(name, key)
+        return died and self._is_given_up(name, key, committed)
 
-    def _is_given_up(self, name: str, key: BatchKey) -> bool:
-        """Whether its card was taken away, or it was dropped for room and told to be lost, without
-        its gateway ever having had an ack of it.
+    def _is_given_up(self, name: str, key: BatchKey, committed: Committed) -> bool:
+        """Whether its card was taken away, or it was dropped for room and told to be lost.
+
+        Its gateway never had an ack of it, or a ledger of before that ack was restored: what was
+        delivered is dropped first.
         """
         record = next(gateway.record for gateway in self._gateways if gateway.name == name)
         if key in record.taken_away:
             return True
-        return record.overflowed and key not in record.acked and self._is_seq_gap(name, key)
+        had_no_ack = key not in record.acked or self._was_restored_after(committed)
+        return record.overflowed and had_no_ack and self._is_seq_gap(name, key)
 
     def _is_written_over(self, name: str, receipt: _Receipt) -> bool:
         """Whether it says what became of a batch that its outbox had no room for."""

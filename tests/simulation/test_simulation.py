@@ -27,6 +27,7 @@ KEPT = {
     500461: "a clock a year ahead made old what had been delivered, and a ledger was restored",
     265287514: "claimed, the collector died, the outbox had no room: told as lost, no violation",
     5001859: "the same, where ledgers were restored and a card was replaced later",
+    7410190: "what was delivered was dropped for room; a ledger of when it was claimed came back",
     500052: "a ledger of before its generation was raised came back, and no gateway took its acks",
 }
 
