@@ -1,7 +1,7 @@
 """Gateways and collector under every fault at once, in virtual time, seed by seed.
 
-The suite tries 300 fresh seeds each time, from one on that is printed at the top;
-`SONGLO_FIRST_SEED=n` tries those from n on. A seed that fails is repeated by
+The suite tries 300 seeds, from one on that is printed at the top; `SONGLO_FIRST_SEED=n` tries
+others, and `SONGLO_FIRST_SEED=clock` such as nobody has tried. A seed that fails is repeated by
 `make simulate SEED=n`. docs/reliability.md says what is simulated.
 """
 
