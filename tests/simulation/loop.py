@@ -60,10 +60,17 @@ class Endless(KeyboardInterrupt):
 
 @contextmanager
 def bounded(cpu_max_s: float = CPU_MAX_S) -> Iterator[None]:
-    """Within, Endless is raised in whatever runs once it has taken so much of a processor."""
+    """Within, Endless is raised in whatever runs once it has taken so much of a processor.
+
+    At the end too, where that was not let through: what is called back from C may lose it.
+    """
+    too_long = Endless(f"it has taken more than {cpu_max_s:g} s of a processor")
+    ended = False
 
     def end(_signal: int, _frame: FrameType | None) -> None:
-        raise Endless(f"it has taken more than {cpu_max_s:g} s of a processor")
+        nonlocal ended
+        ended = True
+        raise too_long
 
     before = handle(SIGVTALRM, end)
     setitimer(ITIMER_VIRTUAL, cpu_max_s, CPU_AGAIN_S)
@@ -72,6 +79,8 @@ def bounded(cpu_max_s: float = CPU_MAX_S) -> Iterator[None]:
     finally:
         setitimer(ITIMER_VIRTUAL, 0.0)
         handle(SIGVTALRM, before)
+    if ended:
+        raise too_long
 
 
 class Loop(virtual_time.VirtualLoop):

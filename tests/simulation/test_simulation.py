@@ -5,6 +5,7 @@ others, and `SONGLO_FIRST_SEED=clock` such as nobody has tried. A seed that fail
 `make simulate SEED=n`. docs/reliability.md says what is simulated.
 """
 
+import itertools
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -12,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from tests.simulation.bugs import BUGS
+from tests.simulation.loop import Endless, bounded
 from tests.simulation.many import first_caught, outcomes, tally, told, tried
 from tests.simulation.run import Outcome, simulate
 
@@ -97,6 +99,20 @@ def test_a_run_without_an_end_is_a_violation_and_does_not_disturb_the_next() -> 
     assert stormy.violations[0].startswith("no end")
     assert "timers" in stormy.violations[0]
     assert (after.digest, after.violations) == (alone.digest, [])
+
+
+def test_an_end_that_was_not_let_through_is_told_in_the_end() -> None:
+    def deaf() -> None:
+        try:
+            for number in itertools.count():
+                str(number)
+        except Endless:
+            return
+
+    with pytest.raises(Endless, match="a processor"), bounded(0.05):
+        deaf()
+    with bounded(60.0):
+        pass
 
 
 def test_every_planted_bug_has_a_seed() -> None:
